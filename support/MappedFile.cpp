@@ -1,0 +1,40 @@
+#include "support/MappedFile.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace fusebox;
+
+Result<MappedFile> MappedFile::open(const std::string &path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return modelError(path + ": cannot open: " + std::strerror(errno));
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    close(fd);
+    return modelError(path + ": not a regular file");
+  }
+  MappedFile file;
+  file.filePath = path;
+  file.size = size_t(info.st_size);
+  file.fileIdentity = {uint64_t(info.st_dev), uint64_t(info.st_ino), uint64_t(info.st_size),
+                       info.st_mtim.tv_sec * 1000000000ll + info.st_mtim.tv_nsec,
+                       info.st_ctim.tv_sec * 1000000000ll + info.st_ctim.tv_nsec};
+  if (file.size != 0) {
+    void *memory = mmap(nullptr, file.size, PROT_READ, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+      int reason = errno;
+      close(fd);
+      return resourceError(path + ": cannot map: " + std::strerror(reason));
+    }
+    size_t size = file.size;
+    file.mapping = {static_cast<const std::byte *>(memory),
+                    [size](const std::byte *data) { munmap(const_cast<std::byte *>(data), size); }};
+  }
+  close(fd);
+  return file;
+}

@@ -1,0 +1,38 @@
+// A file mapped read-only into memory: weights, plans, tokenizers.
+#pragma once
+
+#include "support/Result.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace fusebox {
+
+/// Identity of a file's content as the file system sees it; the memo key of the caching rule (docs/architecture.md).
+struct FileIdentity {
+  uint64_t device = 0, inode = 0, size = 0;
+  int64_t mtimeNs = 0, ctimeNs = 0;
+  bool operator==(const FileIdentity &) const = default;
+};
+
+/// Read-only mapping of a whole file. Copies share the mapping, which lives until the last copy goes.
+class MappedFile {
+public:
+  /// Fails with ErrorKind::Model when the file is missing, unreadable or not a regular file.
+  static Result<MappedFile> open(const std::string &path);
+
+  std::span<const std::byte> bytes() const { return {mapping.get(), size}; }
+  const std::string &path() const { return filePath; }
+  const FileIdentity &identity() const { return fileIdentity; }
+
+private:
+  std::shared_ptr<const std::byte> mapping;
+  size_t size = 0;
+  std::string filePath;
+  FileIdentity fileIdentity;
+};
+
+} // namespace fusebox
