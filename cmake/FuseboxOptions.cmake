@@ -41,3 +41,13 @@ function(fusebox_unit_test name)
   target_compile_definitions(${name} PRIVATE FUSEBOX_TEST_DATA="${PROJECT_SOURCE_DIR}/test/data")
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
+
+# fusebox_add_subdirectories(): every folder here that has a CMakeLists.txt, in order of name.
+function(fusebox_add_subdirectories)
+  file(GLOB lists CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} */CMakeLists.txt)
+  list(SORT lists)
+  foreach(list IN LISTS lists)
+    get_filename_component(folder ${list} DIRECTORY)
+    add_subdirectory(${folder})
+  endforeach()
+endfunction()
