@@ -1,0 +1,132 @@
+#include "runtime/cpu/Executor.h"
+
+#include "runtime/cpu/HostMemory.h"
+
+#include <algorithm>
+
+using namespace fusebox;
+using namespace fusebox::cpu;
+
+Result<std::shared_ptr<Executor>> Executor::create(const LoadedCode &code, Bindings bindings) {
+  auto executor = std::make_shared<Executor>();
+  executor->code = code;
+  executor->bindings = std::move(bindings);
+  uint64_t scratchBytes = 0;
+  for (const plan::Kernel &kernel : code.program->kernels)
+    scratchBytes = std::max(scratchBytes, kernel.scratchBytes);
+  for (unsigned thread = 0; thread < code.pool->threads(); ++thread) {
+    FUSEBOX_ASSIGN(auto memory, allocatePages(scratchBytes, "the kernels' scratch"));
+    executor->scratch.push_back(std::move(memory));
+  }
+  executor->flatten();
+  return executor;
+}
+
+void *Executor::resolve(const plan::Arg &arg, int32_t layer) const {
+  const plan::Program &program = *code.program;
+  switch (arg.kind) {
+  case plan::ArgKind::Buffer:
+    return bindings.buffers[arg.index];
+  case plan::ArgKind::Weight: {
+    const plan::Weight &weight = program.weights[arg.index];
+    size_t instance = weight.perLayer ? size_t(layer) - weight.firstLayer : 0;
+    return const_cast<std::byte *>(bindings.weights[arg.index][instance]);
+  }
+  case plan::ArgKind::Constant:
+    return const_cast<std::byte *>(bindings.constants[arg.index]);
+  case plan::ArgKind::KvCache:
+    return bindings.kvPools[arg.index] +
+           uint64_t(layer) * bindings.kvPages * program.kvCaches[arg.index].pageBytes;
+  }
+  return nullptr;
+}
+
+void Executor::flatten() {
+  const plan::Program &program = *code.program;
+  auto add = [&](uint32_t index, int32_t layer, std::string_view block) {
+    const plan::Launch &launch = program.launches[index];
+    uint32_t position = uint32_t(launches.size());
+    launches.push_back({index, layer, block, uint32_t(args.size())});
+    for (const plan::Arg &arg : launch.args)
+      args.push_back(resolve(arg, layer));
+    if (launch.barrierBefore || groups.empty())
+      groups.push_back({position, position});
+    groups.back().end = position + 1;
+  };
+  for (size_t i = 0; i < program.schedule.size(); ++i) {
+    const plan::Instruction &instruction = program.schedule[i];
+    if (instruction.kind == plan::InstructionKind::Launch)
+      add(instruction.launch, -1, {});
+    if (instruction.kind != plan::InstructionKind::LoopBegin)
+      continue;
+    size_t end = i + 1;
+    while (program.schedule[end].kind != plan::InstructionKind::LoopEnd)
+      ++end;
+    for (uint32_t layer = 0; layer < instruction.count; ++layer)
+      for (size_t body = i + 1; body < end; ++body)
+        add(program.schedule[body].launch, int32_t(instruction.firstLayer + layer), instruction.block);
+    i = end;
+  }
+}
+
+void Executor::choose(const StepView &step) {
+  const plan::Program &program = *code.program;
+  choices.clear();
+  for (const plan::Launch &launch : program.launches) {
+    const plan::Variant &variant = selectVariant(launch, step);
+    uint64_t tasks =
+        gridSize(variant.grid[0], step) * gridSize(variant.grid[1], step) * gridSize(variant.grid[2], step);
+    if (extentUnits(step, launch.rows) == 0)
+      tasks = 0;
+    choices.push_back({code.image.entry(program.kernels[variant.kernel].entry), tasks});
+  }
+}
+
+Result<void> Executor::run(const StepView &step, const LaunchObserver &observer) {
+  choose(step);
+  if (!observer) {
+    runGroups(groups, step);
+    return {};
+  }
+  for (uint32_t i = 0; i < launches.size(); ++i) {
+    Group alone = {i, i + 1};
+    runGroups({&alone, 1}, step);
+    if (choices[launches[i].launch].tasks != 0)
+      FUSEBOX_TRY(observer({launches[i].launch, launches[i].layer, launches[i].block}));
+  }
+  return {};
+}
+
+void Executor::runGroups(std::span<const Group> some, const StepView &step) {
+  nextTask.store(0, std::memory_order_relaxed);
+  code.pool->run([&](unsigned thread) {
+    bool first = true;
+    for (const Group &group : some) {
+      uint64_t tasks = 0;
+      for (uint32_t i = group.first; i < group.end; ++i)
+        tasks += choices[launches[i].launch].tasks;
+      if (tasks == 0)
+        continue;
+      if (!first)
+        code.pool->barrier([&] { nextTask.store(0, std::memory_order_relaxed); });
+      first = false;
+      runTasks(group, step, scratch[thread].get());
+    }
+  });
+}
+
+void Executor::runTasks(const Group &group, const StepView &step, void *threadScratch) {
+  // Tasks of the group's launches are numbered in sequence; a thread's numbers only grow.
+  uint32_t current = group.first;
+  uint64_t base = 0;
+  for (;;) {
+    uint64_t task = nextTask.fetch_add(1, std::memory_order_relaxed);
+    while (task - base >= choices[launches[current].launch].tasks) {
+      base += choices[launches[current].launch].tasks;
+      if (++current == group.end)
+        return;
+    }
+    const BoundLaunch &launch = launches[current];
+    choices[launch.launch].kernel(args.data() + launch.firstArg, &step, threadScratch, int64_t(task - base));
+  }
+}
