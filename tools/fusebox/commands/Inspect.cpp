@@ -1,0 +1,96 @@
+// fusebox inspect: what is in a model or plan: IR of any phase, memory plan, kernels, weights, metadata.
+#include "tools/fusebox/Cli.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+using namespace fusebox;
+using nlohmann::ordered_json;
+
+namespace {
+struct InspectCommand {
+  cli::CompileFlags flags;
+  std::string model, phase, assembly;
+  bool json = false, memory = false, kernels = false, weights = false, remarks = false;
+
+  void run() const {
+    fusebox_compile_options options = flags.options();
+    char *text = nullptr;
+    if (!phase.empty())
+      cli::check(fusebox_phase_ir(model.c_str(), phase.c_str(), &options, &text));
+    else if (!assembly.empty())
+      cli::check(fusebox_kernel_asm(model.c_str(), assembly.c_str(), &options, &text));
+    else
+      cli::check(fusebox_describe(model.c_str(), &options, &text));
+    cli::endProgress();
+    std::string content = cli::takeString(text);
+    if (!phase.empty() || !assembly.empty() || json)
+      std::printf("%s%s", content.c_str(), content.ends_with('\n') ? "" : "\n");
+    else
+      print(ordered_json::parse(content));
+  }
+
+  void print(const ordered_json &description) const {
+    bool all = !memory && !kernels && !weights && !remarks;
+    if (all)
+      section("model", description);
+    if (all || memory)
+      section("memory", description);
+    if (all || kernels)
+      section("kernels", description);
+    if (all || weights)
+      section("weights", description);
+    if (all || remarks)
+      section("remarks", description);
+  }
+
+  /// A section is an object (key: value lines) or a list (a line an entry).
+  static void section(const char *name, const ordered_json &description) {
+    auto found = description.find(name);
+    if (found == description.end() || found->empty())
+      return;
+    std::printf("%s\n", name);
+    if (found->is_object())
+      for (const auto &[key, value] : found->items())
+        std::printf("  %-24s %s\n", key.c_str(), plain(value).c_str());
+    else
+      for (const ordered_json &entry : *found) {
+        std::string line;
+        if (entry.is_object())
+          for (const auto &[key, value] : entry.items())
+            line += (line.empty() ? "" : "  ") + (key == "name" ? plain(value) : key + " " + plain(value));
+        else
+          line = plain(entry);
+        std::printf("  %s\n", line.c_str());
+      }
+    std::printf("\n");
+  }
+
+  static std::string plain(const ordered_json &value) {
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  }
+};
+} // namespace
+
+void cli::addInspectCommand(CLI::App &app) {
+  auto command = std::make_shared<InspectCommand>();
+  CLI::App &sub = *app.add_subcommand("inspect", "Show a plan or model: IR, memory, kernels, weights");
+  sub.add_option("MODEL,-m,--model", command->model, "plan, snapshot folder, GGUF file or org/name")
+      ->required();
+  auto *phase =
+      sub.add_option("--phase", command->phase,
+                     "print the IR after import, bind-weights, analyze, fuse, select-kernels, plan-memory or "
+                     "schedule");
+  auto *assembly = sub.add_option("--asm", command->assembly,
+                                  "print the machine code of a kernel (a name from --kernels)");
+  phase->excludes(assembly);
+  sub.add_flag("--memory", command->memory, "the memory plan");
+  sub.add_flag("--kernels", command->kernels, "the kernels and their shapes");
+  sub.add_flag("--weights", command->weights, "the weights, their files and recipes");
+  sub.add_flag("--remarks", command->remarks, "what was decided, and why");
+  sub.add_flag("--json", command->json, "everything as JSON");
+  command->flags.add(sub);
+  sub.footer("Examples:\n  fusebox inspect smollm2.plan\n  fusebox inspect ./model --phase import\n"
+             "  fusebox inspect smollm2.plan --asm linear_bf16.576x1536");
+  sub.callback([command] { command->run(); });
+}
