@@ -177,8 +177,7 @@ LogicalResult RopeOp::verify() {
   if (heads < 1 || width % heads)
     return emitOpError("can't split ") << width << " columns into " << heads << " heads";
   if (turned % 2 || turned > width / heads)
-    return emitOpError("turns ") << turned << " values of a head by angles of " << turned
-                                 << " columns, but a head has " << width / heads;
+    return emitOpError("turns ") << turned << " values of a head, but a head has " << width / heads;
   return success();
 }
 
