@@ -10,10 +10,10 @@
 
 namespace fusebox {
 
-/// Writes the `count` values stored in `bytes` to `out`, as f32. Each value is what ggml's reference gives,
-/// bit for bit: every product and sum below is one f32 operation, rounded to nearest (bf16, f16 and f32 are
-/// exact). Fails with ErrorKind::Internal if `count` is not a whole number of blocks, the sizes disagree, or
-/// the type is none of F32, F16, BF16 and the block types.
+/// Writes the `count` values stored in `bytes` to `out`, as f32. F32, F16 and BF16 are exact, and so are the
+/// products in a block; a block type with a minimum rounds once, in its final sum, to nearest: ggml's
+/// reference bit for bit. `bytes` may have any alignment. Fails with ErrorKind::Internal if `count` is not a
+/// whole number of blocks, the sizes disagree, or the type is none of F32, F16, BF16 and the block types.
 Result<void> dequantiseRow(DType type, std::span<const std::byte> bytes, size_t count, float *out);
 
 } // namespace fusebox
