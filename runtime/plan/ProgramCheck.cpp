@@ -15,7 +15,8 @@ std::optional<uint64_t> plan::tensorBytes(DType dtype, std::span<const int64_t> 
       return std::nullopt;
   uint64_t row = shape.empty() ? 1 : uint64_t(shape.back());
   uint64_t bytes;
-  if (row % block.elements != 0 || __builtin_mul_overflow(elements / block.elements, uint64_t(block.bytes), &bytes))
+  if (row % block.elements != 0 ||
+      __builtin_mul_overflow(elements / block.elements, uint64_t(block.bytes), &bytes))
     return std::nullopt;
   return bytes;
 }
@@ -32,6 +33,7 @@ public:
     checkTargets();
     checkEach("files", p.files, [this](const WeightFile &f) { checkFile(f); });
     checkEach("weights", p.weights, [this](const Weight &w) { checkWeight(w); });
+    checkTotal();
     checkEach("buffers", p.buffers, [this](const Buffer &b) { checkBuffer(b); });
     checkEach("kvCaches", p.kvCaches, [this](const KvCache &c) { checkKvCache(c); });
     checkEach("images", p.images, [this](const Image &i) { checkImage(i); });
@@ -53,7 +55,8 @@ private:
       error = where + ": " + rule;
   }
 
-  template <typename T, typename Check> void checkEach(const char *list, const std::vector<T> &elements, Check check) {
+  template <typename T, typename Check>
+  void checkEach(const char *list, const std::vector<T> &elements, Check check) {
     for (size_t i = 0; i < elements.size() && error.empty(); ++i) {
       where = std::string(list) + '[' + std::to_string(i) + ']';
       check(elements[i]);
@@ -83,7 +86,8 @@ private:
                 file.contentHash.find_first_not_of("0123456789abcdef") == std::string::npos,
             "contentHash is not 32 hex digits");
     require(file.pathHint.find('\0') == std::string::npos, "pathHint holds a zero byte");
-    require(!file.embedded || file.embeddedOffset <= UINT64_MAX - file.size, "embeddedOffset is out of range");
+    require(!file.embedded || file.embeddedOffset <= UINT64_MAX - file.size,
+            "embeddedOffset is out of range");
   }
 
   void checkSource(const WeightSource &source) {
@@ -98,8 +102,10 @@ private:
 
   void checkWeight(const Weight &weight) {
     require(!weight.instances.empty(), "a weight has no instance");
-    require(weight.perLayer || weight.instances.size() == 1, "a weight outside layers must have one instance");
-    require(uint64_t(weight.firstLayer) + weight.instances.size() <= UINT32_MAX, "firstLayer is out of range");
+    require(weight.perLayer || weight.instances.size() == 1,
+            "a weight outside layers must have one instance");
+    require(uint64_t(weight.firstLayer) + weight.instances.size() <= UINT32_MAX,
+            "firstLayer is out of range");
     require(weight.device == 0, "device must be 0");
     for (const RecipeOp &op : weight.recipe)
       if (op.kind == RecipeOpKind::Scale)
@@ -110,6 +116,14 @@ private:
       for (const WeightSource &source : instance.sources)
         checkSource(source);
     }
+  }
+
+  void checkTotal() {
+    where = "weights";
+    unsigned __int128 total = 0;
+    for (const Weight &weight : p.weights)
+      total += (unsigned __int128)(weight.bytes) * weight.instances.size();
+    require(total <= maxWeightBytes, "the weights' total size is out of range");
   }
 
   void checkBuffer(const Buffer &buffer) {

@@ -1,0 +1,259 @@
+#include "runtime/session/Session.h"
+
+#include "runtime/weights/Recipe.h"
+#include "runtime/weights/WeightStore.h"
+
+#include <algorithm>
+
+using namespace fusebox;
+
+std::string NodeReport::name() const {
+  if (layer < 0)
+    return value->node;
+  return std::string(block) + "." + std::to_string(layer) + "." + value->node;
+}
+
+namespace {
+
+/// A program that this machine can run, and the device for it.
+struct Choice {
+  std::shared_ptr<const plan::Program> program;
+  uint32_t target = 0;
+  Device device;
+};
+
+Result<Choice> tryProgram(const plan::PlanReader &plan, const plan::Section &section,
+                          const SessionOptions &options) {
+  FUSEBOX_ASSIGN(plan::Program program, plan.readProgram(section));
+  plan::TargetKind kind = program.targets[0].kind;
+  if (options.kind && *options.kind != kind)
+    return modelError("the plan holds code for " + section.name + " only");
+  Choice choice;
+  FUSEBOX_ASSIGN(choice.device, openDevice({kind, options.deviceIndex, options.threads}));
+  Result<void> reason;
+  for (uint32_t target = 0; target < program.targets.size(); ++target) {
+    reason = supports(choice.device, program.targets[target]);
+    if (!reason)
+      continue;
+    choice.target = target;
+    choice.program = std::make_shared<const plan::Program>(std::move(program));
+    return choice;
+  }
+  return reason.error();
+}
+
+/// The first program of the plan that can run here; else the first one's reason, which is the one most
+/// wanted.
+Result<Choice> chooseProgram(const plan::PlanReader &plan, const SessionOptions &options) {
+  std::optional<Error> first;
+  for (const plan::Section &section : plan.sections()) {
+    if (section.kind != plan::SectionKind::Program)
+      continue;
+    auto choice = tryProgram(plan, section, options);
+    if (choice)
+      return choice;
+    if (!first)
+      first = choice.error();
+  }
+  if (!first)
+    return modelError(plan.path() + ": the plan holds no program; compile it again");
+  bool named = first->message.rfind(plan.path(), 0) == 0;
+  return Error{first->kind, named ? first->message : plan.path() + ": " + first->message};
+}
+
+} // namespace
+
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::open(const std::string &planPath, const SessionOptions &options) {
+  FUSEBOX_ASSIGN(plan::PlanReader plan, plan::PlanReader::open(planPath));
+  return open(plan, options);
+}
+
+Result<std::unique_ptr<Session>> Session::open(const plan::PlanReader &plan, const SessionOptions &options) {
+  FUSEBOX_ASSIGN(Choice choice, chooseProgram(plan, options));
+  std::unique_ptr<Session> session(new Session);
+  session->settings = options;
+  session->loaded = choice.program;
+  session->openedDevice = choice.device;
+  auto located = [&](const Error &error) { return Error{error.kind, plan.path() + ": " + error.message}; };
+  if (auto checked = checkRecipes(*choice.program); !checked)
+    return located(checked.error());
+  auto need = planMemory(*choice.program, choice.device, availableMemory(choice.device), session->settings);
+  if (!need)
+    return located(need.error());
+  session->need = *need;
+
+  FUSEBOX_ASSIGN(session->stream, createStream(choice.device));
+  FUSEBOX_ASSIGN(Executable code, loadExecutable(choice.device, *choice.program, choice.target));
+  FUSEBOX_ASSIGN(WeightFiles files,
+                 WeightFiles::open(*choice.program, plan, session->settings.weights, choice.device.threads));
+  FUSEBOX_ASSIGN(Bindings bindings, session->makeBindings(files));
+  FUSEBOX_ASSIGN(session->bound, bind(code, std::move(bindings)));
+  if (choice.device.sharesHostMemory)
+    session->prefetch = prefetchWeights(*choice.program, files);
+  return session;
+}
+
+Result<Bindings> Session::makeBindings(const WeightFiles &files) {
+  const plan::Program &program = *loaded;
+  Bindings bindings;
+  bindings.capacity = stepCapacity(settings);
+  bindings.kvPages = uint64_t(bindings.capacity.maxPages) * settings.slots;
+
+  ArenaLayout arena = layOutArena(program, bindings.capacity);
+  FUSEBOX_ASSIGN(DeviceBuffer values, allocate(openedDevice, arena.bytes, "the values of a step"));
+  bindings.owners.push_back(values.owner);
+  for (const plan::Buffer &buffer : program.buffers)
+    bindings.buffers.push_back(values.address + arena.offset(buffer));
+  bufferAddresses = bindings.buffers;
+  logitsAddress = bindings.buffers[program.logitsBuffer];
+
+  for (const plan::KvCache &cache : program.kvCaches) {
+    uint64_t bytes = uint64_t(cache.layers) * cache.pageBytes * bindings.kvPages;
+    FUSEBOX_ASSIGN(DeviceBuffer pool, allocate(openedDevice, bytes, "the KV cache"));
+    bindings.owners.push_back(pool.owner);
+    bindings.kvPools.push_back(pool.address);
+  }
+  for (const plan::Constant &constant : program.constants) {
+    FUSEBOX_ASSIGN(DeviceBuffer copy,
+                   allocate(openedDevice, constant.bytes.size(), "constant " + constant.name));
+    FUSEBOX_TRY(upload(stream, copy, 0, constant.bytes));
+    bindings.owners.push_back(copy.owner);
+    bindings.constants.push_back(copy.address);
+  }
+  FUSEBOX_ASSIGN(PlacedWeights weights, placeWeights(program, files, openedDevice, stream));
+  bindings.weights = std::move(weights.addresses);
+  for (auto &owner : weights.owners)
+    bindings.owners.push_back(std::move(owner));
+  pages = PageTable(settings.slots, uint32_t(bindings.kvPages), settings.contextTokens);
+  return bindings;
+}
+
+Result<void> Session::truncate(uint32_t slot, uint32_t length) {
+  if (slot >= pages.slots() || length > pages.length(slot))
+    return usageError("slot " + std::to_string(slot) + " can't be cut to " + std::to_string(length) +
+                      " tokens");
+  pages.truncate(slot, length);
+  return {};
+}
+
+Result<void> Session::checkBatch(const Batch &batch) const {
+  size_t tokens = batch.tokens.size(), sequences = batch.slots.size();
+  if (tokens == 0 || tokens > settings.maxStepTokens)
+    return usageError("a step of " + std::to_string(tokens) + " tokens: from 1 to " +
+                      std::to_string(settings.maxStepTokens) + " are allowed");
+  if (sequences == 0 || batch.starts.size() != sequences + 1 || batch.starts[0] != 0 ||
+      size_t(batch.starts[sequences]) != tokens)
+    return usageError("a step's starts must be one more than its slots, from 0 to the number of tokens");
+  std::vector<bool> seen(pages.slots());
+  for (size_t s = 0; s < sequences; ++s) {
+    if (batch.starts[s + 1] <= batch.starts[s] || size_t(batch.starts[s + 1]) > tokens)
+      return usageError("sequence " + std::to_string(s) + " of the step has no tokens");
+    int32_t slot = batch.slots[s];
+    if (slot < 0 || uint32_t(slot) >= pages.slots() || seen[size_t(slot)])
+      return usageError("slot " + std::to_string(slot) +
+                        " is used twice in the step, or not one of the session's " +
+                        std::to_string(pages.slots()));
+    seen[size_t(slot)] = true;
+  }
+  for (int32_t token : batch.tokens)
+    if (token < 0 || uint32_t(token) >= loaded->model.vocabulary)
+      return usageError("token id " + std::to_string(token) + " is outside the vocabulary of " +
+                        std::to_string(loaded->model.vocabulary));
+  if (batch.logitsRows.size() > settings.maxLogitsRows)
+    return usageError("logits of " + std::to_string(batch.logitsRows.size()) + " rows: at most " +
+                      std::to_string(settings.maxLogitsRows) + " are allowed");
+  for (size_t r = 0; r < batch.logitsRows.size(); ++r)
+    if (batch.logitsRows[r] < 0 || size_t(batch.logitsRows[r]) >= tokens ||
+        (r > 0 && batch.logitsRows[r] <= batch.logitsRows[r - 1]))
+      return usageError("logits rows must be rows of the step in ascending order");
+  return {};
+}
+
+/// The step as kernels see it; the slots have already been extended.
+StepView Session::view(const Batch &batch) {
+  uint32_t maxPages = stepCapacity(settings).maxPages;
+  positions.clear();
+  tokenSequence.clear();
+  blockTable.assign(batch.slots.size() * maxPages, 0);
+  for (size_t s = 0; s < batch.slots.size(); ++s) {
+    uint32_t slot = uint32_t(batch.slots[s]);
+    int32_t count = batch.starts[s + 1] - batch.starts[s];
+    int32_t first = int32_t(pages.length(slot)) - count;
+    for (int32_t i = 0; i < count; ++i) {
+      positions.push_back(first + i);
+      tokenSequence.push_back(int32_t(s));
+    }
+    auto owned = pages.pages(slot);
+    std::copy(owned.begin(), owned.end(), blockTable.begin() + ptrdiff_t(s * maxPages));
+  }
+  StepView step;
+  step.tokens = int32_t(batch.tokens.size());
+  step.sequences = int32_t(batch.slots.size());
+  step.logitsRows = int32_t(batch.logitsRows.size());
+  step.maxPages = int32_t(maxPages);
+  step.token = batch.tokens.data();
+  step.position = positions.data();
+  step.sequenceStart = batch.starts.data();
+  step.tokenSequence = tokenSequence.data();
+  step.blockTable = blockTable.data();
+  step.logitsRow = batch.logitsRows.data();
+  return step;
+}
+
+Result<Logits> Session::step(const Batch &batch) {
+  FUSEBOX_TRY(checkBatch(batch));
+  std::vector<uint32_t> counts;
+  for (size_t s = 0; s < batch.slots.size(); ++s)
+    counts.push_back(uint32_t(batch.starts[s + 1] - batch.starts[s]));
+  FUSEBOX_TRY(pages.extend(batch.slots, counts));
+  StepView view = this->view(batch);
+  LaunchObserver observer;
+  if (nodeObserver)
+    observer = [&](const LaunchReport &report) { return this->report(report, view); };
+  auto run = launch(stream, bound, view, observer);
+  auto logits = run ? fetchLogits(uint32_t(batch.logitsRows.size())) : Result<Logits>(run.error());
+  if (!logits)
+    for (size_t s = 0; s < batch.slots.size(); ++s)
+      pages.truncate(uint32_t(batch.slots[s]), pages.length(uint32_t(batch.slots[s])) - counts[s]);
+  return logits;
+}
+
+Result<Logits> Session::fetchLogits(uint32_t rows) {
+  Logits logits{nullptr, rows, loaded->model.vocabulary};
+  if (openedDevice.sharesHostMemory) {
+    FUSEBOX_TRY(synchronise(stream));
+    logits.values = reinterpret_cast<const float *>(logitsAddress);
+    return logits;
+  }
+  hostLogits.resize(size_t(rows) * logits.vocabulary);
+  FUSEBOX_TRY(download(stream, std::as_writable_bytes(std::span(hostLogits)), logitsAddress));
+  FUSEBOX_TRY(synchronise(stream));
+  logits.values = hostLogits.data();
+  return logits;
+}
+
+Result<void> Session::report(const LaunchReport &launched, const StepView &step) {
+  const plan::Launch &launch = loaded->launches[launched.launch];
+  for (const plan::NodeValue &value : launch.values) {
+    uint32_t index = launch.args[value.arg].index;
+    const plan::Buffer &buffer = loaded->buffers[index];
+    NodeReport report;
+    report.block = launched.block;
+    report.layer = launched.layer;
+    report.value = &value;
+    report.rows = extentUnits(step, buffer.extent);
+    report.rowStride = buffer.bytesPerUnit;
+    report.step = &step;
+    const std::byte *address = bufferAddresses[index];
+    if (!openedDevice.sharesHostMemory) {
+      hostValue.resize(report.rows * buffer.bytesPerUnit);
+      FUSEBOX_TRY(download(stream, hostValue, address));
+      address = hostValue.data();
+    }
+    report.data = address + value.firstByte;
+    FUSEBOX_TRY(nodeObserver(report));
+  }
+  return {};
+}
