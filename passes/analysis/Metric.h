@@ -1,0 +1,52 @@
+// A metric judges one node: it turns facts and measures into verdicts, one a layer and contract.
+// To add one, write a file in metrics/ and a line in metrics/Metrics.def (docs/add-a-metric.md).
+#pragma once
+
+#include "passes/analysis/Measures.h"
+#include "passes/analysis/Semantics.h"
+#include "passes/analysis/Verdict.h"
+
+#include <functional>
+#include <span>
+
+namespace fusebox {
+
+struct MetricInput {
+  const ModelFacts &facts;
+  const ModelMeasures &measures;
+  const KernelSemantics &kernels;
+  double klBudget; ///< nat, of one layer
+};
+
+struct Metric {
+  std::string_view node;
+  std::string_view summary;
+  std::vector<Verdict> (*judge)(const MetricInput &input);
+};
+
+/// All of them, in the order in which a layer runs.
+std::span<const Metric> metrics();
+
+/// What a contract does to a node's values.
+struct Deviation {
+  double worst = 0;    ///< NaN: no bound
+  double expected = 0; ///< standard deviation
+  RoundingCounts counts;
+};
+
+/// One node of one layer, judged under every contract by the rules that all nodes share.
+struct NodeCase {
+  int64_t layer = noLayer;
+  std::string_view node;
+  double range = 0;            ///< what the verdict reports
+  double largest = 0;          ///< largest value that any step inside stores in the activations' type
+  bool isDistribution = false; ///< the values are logits of a softmax: a KL divergence follows from σ
+  bool withReference = false;  ///< also report the reference's own deviation
+  std::function<Deviation(Contract)> deviation;
+};
+
+/// exact: always legal. wide: legal if semantics and range are proved, no discontinuity follows, and no count
+/// is above the reference's. fast: if besides 4σ keeps the KL divergence within the budget.
+std::vector<Verdict> judgeNode(const MetricInput &input, const NodeCase &node);
+
+} // namespace fusebox

@@ -1,0 +1,291 @@
+#include "passes/analysis/WeightKernels.h"
+
+#include "support/Dequantise.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+using namespace fusebox;
+
+namespace {
+
+// One function body for all CPUs: explicit lanes and explicit fma give the same bits at every vector width.
+#if defined(__x86_64__) && !__has_feature(address_sanitizer)
+#define FUSEBOX_EVERY_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FUSEBOX_EVERY_CPU
+#endif
+#define FUSEBOX_INLINE __attribute__((always_inline)) inline
+
+using F32x16 = float __attribute__((vector_size(64)));
+using U32x16 = uint32_t __attribute__((vector_size(64)));
+using U16x32 = uint16_t __attribute__((vector_size(64)));
+
+constexpr int64_t blockColumns = 32;
+
+template <typename V> FUSEBOX_INLINE void load(V &out, const void *from) {
+  std::memcpy(&out, from, sizeof(V));
+}
+FUSEBOX_INLINE void fmaInto(F32x16 &sum, const F32x16 &a, const F32x16 &b) {
+  sum = __builtin_elementwise_fma(a, b, sum);
+}
+FUSEBOX_INLINE double total(const F32x16 &even, const F32x16 &odd) {
+  double sum = 0;
+  for (int i = 0; i < 16; ++i)
+    sum += double(even[i]) + double(odd[i]);
+  return sum;
+}
+
+/// Even and odd columns of 32 stored bf16 values, as f32.
+FUSEBOX_INLINE void widen(const std::byte *from, F32x16 &even, F32x16 &odd) {
+  U32x16 bits;
+  load(bits, from);
+  even = std::bit_cast<F32x16>(bits << 16);
+  odd = std::bit_cast<F32x16>(bits & 0xffff0000u);
+}
+
+FUSEBOX_INLINE F32x16 magnitude(const F32x16 &v) {
+  return std::bit_cast<F32x16>(std::bit_cast<U32x16>(v) & 0x7fffffffu);
+}
+
+/// Σ (w s)² or Σ |w| s over whole blocks of a bf16 row.
+template <bool Squares>
+FUSEBOX_INLINE double sumBf16(const std::byte *row, const float *scales, int64_t blocks) {
+  F32x16 even = {}, odd = {};
+  for (int64_t i = 0; i < blocks; ++i, row += 64, scales += 32) {
+    F32x16 a, b, s, t;
+    widen(row, a, b);
+    load(s, scales);
+    load(t, scales + 16);
+    if constexpr (Squares) {
+      a *= s;
+      b *= t;
+      fmaInto(even, a, a);
+      fmaInto(odd, b, b);
+    } else {
+      fmaInto(even, magnitude(a), s);
+      fmaInto(odd, magnitude(b), t);
+    }
+  }
+  return total(even, odd);
+}
+
+template <bool Squares> FUSEBOX_INLINE double sumF32(const float *row, const float *scales, int64_t blocks) {
+  F32x16 low = {}, high = {};
+  for (int64_t i = 0; i < blocks; ++i, row += 32, scales += 32) {
+    F32x16 a, b, s, t;
+    load(a, row);
+    load(b, row + 16);
+    load(s, scales);
+    load(t, scales + 16);
+    if constexpr (Squares) {
+      a *= s;
+      b *= t;
+      fmaInto(low, a, a);
+      fmaInto(high, b, b);
+    } else {
+      fmaInto(low, magnitude(a), s);
+      fmaInto(high, magnitude(b), t);
+    }
+  }
+  return total(low, high);
+}
+
+FUSEBOX_EVERY_CPU double squaresBf16(const std::byte *row, const float *scales, int64_t blocks) {
+  return sumBf16<true>(row, scales, blocks);
+}
+FUSEBOX_EVERY_CPU double magnitudesBf16(const std::byte *row, const float *scales, int64_t blocks) {
+  return sumBf16<false>(row, scales, blocks);
+}
+FUSEBOX_EVERY_CPU double squaresF32(const float *row, const float *scales, int64_t blocks) {
+  return sumF32<true>(row, scales, blocks);
+}
+FUSEBOX_EVERY_CPU double magnitudesF32(const float *row, const float *scales, int64_t blocks) {
+  return sumF32<false>(row, scales, blocks);
+}
+
+FUSEBOX_EVERY_CPU void scaleRowBf16(const std::byte *row, const float *scales, int64_t blocks, float *out) {
+  for (int64_t i = 0; i < blocks; ++i, row += 64, scales += 32, out += 32) {
+    F32x16 a, b, s, t;
+    widen(row, a, b);
+    load(s, scales);
+    load(t, scales + 16);
+    a *= s;
+    b *= t;
+    std::memcpy(out, &a, sizeof a);
+    std::memcpy(out + 16, &b, sizeof b);
+  }
+}
+
+FUSEBOX_EVERY_CPU void raiseBf16(const std::byte *row, float *largest, int64_t columns) {
+  for (int64_t i = 0; i < columns; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, row + 2 * i, 2);
+    uint32_t wide = uint32_t(bits & 0x7fffu) << 16;
+    uint32_t have = std::bit_cast<uint32_t>(largest[i]);
+    // Magnitudes are ordered as their bits are, and NaNs lie above infinity.
+    largest[i] = std::bit_cast<float>(have > wide ? have : wide);
+  }
+}
+
+/// Products of four rows with four rows, each of `blocks` · 32 floats.
+FUSEBOX_EVERY_CPU void gramTile(const float *const *a, const float *const *b, int64_t blocks, double *out) {
+  F32x16 sums[4][4] = {};
+  for (int64_t k = 0; k < blocks * 2; ++k) {
+    F32x16 rows[4], columns[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      load(rows[i], a[i] + 16 * k);
+      load(columns[i], b[i] + 16 * k);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        fmaInto(sums[i][j], rows[i], columns[j]);
+  }
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) {
+      double sum = 0;
+      for (int lane = 0; lane < 16; ++lane)
+        sum += double(sums[i][j][lane]);
+      out[4 * i + j] = sum;
+    }
+}
+
+/// The row as f32 in `buffer`.
+const float *widenRow(const MatrixView &matrix, int64_t row, std::vector<float> &buffer) {
+  int64_t padded = (matrix.columns + blockColumns - 1) / blockColumns * blockColumns;
+  buffer.assign(size_t(padded), 0.0f);
+  [[maybe_unused]] auto widened =
+      dequantiseRow(matrix.dtype, matrix.row(row), size_t(matrix.columns), buffer.data());
+  assert(widened && "weights are checked to have a type that widens before they are analysed");
+  return buffer.data();
+}
+
+thread_local std::vector<float> rowBuffer;
+
+template <bool Squares> double exactSum(const MatrixView &matrix, int64_t row, const ColumnScales &scales) {
+  const float *values = widenRow(matrix, row, rowBuffer);
+  double sum = 0;
+  for (int64_t i = 0; i < matrix.columns; ++i) {
+    double product = std::fabs(double(values[i])) * scales.values()[size_t(i)];
+    sum += Squares ? product * product : product;
+  }
+  return sum;
+}
+
+/// Row and column `i` of a Gram matrix, again in f64.
+void exactGramRow(const MatrixView &matrix, int64_t first, int64_t count, const ColumnScales &scales,
+                  int64_t i, std::vector<double> &out) {
+  const float *values = widenRow(matrix, first + i, rowBuffer);
+  std::vector<double> scaled(values, values + matrix.columns);
+  if (std::all_of(scaled.begin(), scaled.end(), [](double value) { return value == 0; }))
+    return;
+  for (size_t k = 0; k < scaled.size(); ++k)
+    scaled[k] *= scales.values()[k] * scales.values()[k];
+  for (int64_t j = 0; j < count; ++j) {
+    const float *other = widenRow(matrix, first + j, rowBuffer);
+    double sum = 0;
+    for (size_t k = 0; k < scaled.size(); ++k)
+      sum += scaled[k] * double(other[k]);
+    out[size_t(i * count + j)] = out[size_t(j * count + i)] = sum;
+  }
+}
+
+/// f32 sums below or above these lose small terms or overflow.
+constexpr double smallestTrusted = 1e-20, largestTrusted = 1e30;
+
+template <bool Squares> double rowSum(const MatrixView &matrix, int64_t row, const ColumnScales &scales) {
+  assert(scales.columns() == matrix.columns && "a scale for each column");
+  double sum;
+  if (matrix.dtype == DType::BF16 && matrix.columns % blockColumns == 0) {
+    const std::byte *bytes = matrix.row(row).data();
+    int64_t blocks = matrix.columns / blockColumns;
+    sum = Squares ? squaresBf16(bytes, scales.interleaved(), blocks)
+                  : magnitudesBf16(bytes, scales.interleaved(), blocks);
+  } else {
+    const float *values = widenRow(matrix, row, rowBuffer);
+    int64_t blocks = int64_t(rowBuffer.size()) / blockColumns;
+    sum =
+        Squares ? squaresF32(values, scales.plain(), blocks) : magnitudesF32(values, scales.plain(), blocks);
+  }
+  if (sum >= smallestTrusted && sum <= largestTrusted)
+    return sum;
+  return exactSum<Squares>(matrix, row, scales);
+}
+
+} // namespace
+
+ColumnScales::ColumnScales(std::span<const double> scales) : exact(scales.begin(), scales.end()) { pack(); }
+ColumnScales::ColumnScales(int64_t columns) : exact(size_t(columns), 1.0) { pack(); }
+
+void ColumnScales::pack() {
+  size_t padded = (exact.size() + blockColumns - 1) / blockColumns * blockColumns;
+  blocks.assign(padded, 0.0f);
+  ordered.assign(padded, 0.0f);
+  for (size_t i = 0; i < exact.size(); ++i) {
+    ordered[i] = float(exact[i]);
+    blocks[i / 32 * 32 + i % 2 * 16 + i % 32 / 2] = float(exact[i]);
+  }
+}
+
+double fusebox::sumOfSquares(const MatrixView &matrix, int64_t row, const ColumnScales &scales) {
+  return rowSum<true>(matrix, row, scales);
+}
+
+double fusebox::sumOfMagnitudes(const MatrixView &matrix, int64_t row, const ColumnScales &scales) {
+  return rowSum<false>(matrix, row, scales);
+}
+
+void fusebox::raiseToMagnitudes(const MatrixView &matrix, int64_t row, std::span<float> largest) {
+  assert(int64_t(largest.size()) == matrix.columns && "a maximum for each column");
+  if (matrix.dtype == DType::BF16)
+    return raiseBf16(matrix.row(row).data(), largest.data(), matrix.columns);
+  const float *values = widenRow(matrix, row, rowBuffer);
+  for (size_t i = 0; i < largest.size(); ++i) {
+    float size = std::isnan(values[i]) ? std::numeric_limits<float>::infinity() : std::fabs(values[i]);
+    largest[i] = std::max(largest[i], size);
+  }
+}
+
+void fusebox::gramMatrix(const MatrixView &matrix, int64_t first, int64_t count, const ColumnScales &scales,
+                         std::vector<double> &out) {
+  int64_t blocks = (matrix.columns + blockColumns - 1) / blockColumns, stride = blocks * blockColumns;
+  // Rows scaled to f32, padded with zero rows to a multiple of four.
+  int64_t padded = (count + 3) / 4 * 4;
+  thread_local std::vector<float> rows;
+  rows.assign(size_t(padded * stride), 0.0f);
+  bool direct = matrix.dtype == DType::BF16 && matrix.columns % blockColumns == 0;
+  for (int64_t i = 0; i < count; ++i) {
+    float *to = rows.data() + i * stride;
+    if (direct) {
+      scaleRowBf16(matrix.row(first + i).data(), scales.interleaved(), blocks, to);
+    } else {
+      const float *values = widenRow(matrix, first + i, rowBuffer);
+      for (int64_t j = 0; j < matrix.columns; ++j)
+        to[j] = values[j] * scales.plain()[j];
+    }
+  }
+  out.assign(size_t(count * count), 0.0);
+  for (int64_t i = 0; i < padded; i += 4)
+    for (int64_t j = 0; j <= i; j += 4) {
+      const float *a[4], *b[4];
+      for (int t = 0; t < 4; ++t) {
+        a[t] = rows.data() + (i + t) * stride;
+        b[t] = rows.data() + (j + t) * stride;
+      }
+      double tile[16];
+      gramTile(a, b, blocks, tile);
+      for (int64_t s = 0; s < 4 && i + s < count; ++s)
+        for (int64_t t = 0; t < 4 && j + t < count; ++t)
+          out[size_t((i + s) * count + j + t)] = out[size_t((j + t) * count + i + s)] = tile[4 * s + t];
+    }
+  for (int64_t i = 0; i < count; ++i)
+    if (double square = out[size_t(i * count + i)]; !(square >= smallestTrusted && square <= largestTrusted))
+      exactGramRow(matrix, first, count, scales, i, out);
+}

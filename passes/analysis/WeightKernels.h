@@ -1,0 +1,46 @@
+// Sums over rows of stored weights, at memory speed and with the same bits on every CPU: 32 f32 lanes in a
+// fixed order, added up in f64. A row whose sum leaves f32's comfortable range is summed again in f64, where
+// squares of bf16 and f32 values neither overflow nor vanish.
+#pragma once
+
+#include "passes/analysis/Facts.h"
+
+#include <span>
+#include <vector>
+
+namespace fusebox {
+
+/// Factors for the columns of a matrix, held in the order the kernels read them in.
+class ColumnScales {
+public:
+  explicit ColumnScales(std::span<const double> scales);
+  /// All ones.
+  explicit ColumnScales(int64_t columns);
+
+  int64_t columns() const { return int64_t(exact.size()); }
+  const std::vector<double> &values() const { return exact; }
+  /// Blocks of 32 columns: the 16 even ones, then the 16 odd ones; zero-padded.
+  const float *interleaved() const { return blocks.data(); }
+  /// In order, zero-padded to a multiple of 32.
+  const float *plain() const { return ordered.data(); }
+
+private:
+  void pack();
+  std::vector<double> exact;
+  std::vector<float> blocks, ordered;
+};
+
+/// Row `row` of a matrix: Σ (w_i s_i)². Infinite or NaN if a weight or a scale is.
+double sumOfSquares(const MatrixView &matrix, int64_t row, const ColumnScales &scales);
+/// Σ |w_i| s_i, for s_i ≥ 0.
+double sumOfMagnitudes(const MatrixView &matrix, int64_t row, const ColumnScales &scales);
+
+/// Raises `largest[i]` to |w_i| of the row; `largest` has one float a column. A NaN becomes infinity.
+void raiseToMagnitudes(const MatrixView &matrix, int64_t row, std::span<float> largest);
+
+/// Gram matrix of rows [first, first + count), columns scaled: out[a·count + b] = Σ w_ai s_i · w_bi s_i,
+/// symmetric.
+void gramMatrix(const MatrixView &matrix, int64_t first, int64_t count, const ColumnScales &scales,
+                std::vector<double> &out);
+
+} // namespace fusebox

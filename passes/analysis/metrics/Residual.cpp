@@ -1,0 +1,110 @@
+// A projection's result added to the residual: rounding of both, and how large the residual can grow. With
+// norms before sub-layers each adds a bounded amount, whatever the residual holds.
+#include "passes/analysis/Metric.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fusebox {
+
+namespace {
+
+/// What a sub-layer adds, x what it is added to: bounds and expected squares of an element.
+struct Sum {
+  double added, addedSquare, before, beforeSquare, after;
+  bool normed;      ///< a norm lies between projection and sum
+  double projected; ///< bound on the projection's result
+};
+
+Deviation residualDeviation(const ModelFacts &facts, const Sum &sum, Contract contract) {
+  double u = unitRoundoff(facts.activations);
+  // Roundings of what is added, before the sum rounds.
+  RoundingCounts added;
+  if (contract != Contract::Wide) {
+    // A relative error of the projection also changes the norm's factor: it counts twice in the worst case.
+    added.add(u, sum.normed ? 2 : 1);
+    if (sum.normed && facts.normRounding == NormRounding::NormalisedThenScaled)
+      added.add(u);
+    if (sum.normed)
+      added.add(u);
+  }
+  if (contract == Contract::Fast)
+    added.add(u); // partial sums in the activations' type
+  Deviation deviation;
+  deviation.worst = (added.growth * (1 + u) - 1) * sum.added + u * sum.before;
+  deviation.expected = u * std::sqrt(kappa * ((added.variance() + 1) * sum.addedSquare + sum.beforeSquare));
+  deviation.counts = added;
+  deviation.counts.add(u);
+  return deviation;
+}
+
+double largest(const std::vector<double> &values) {
+  double result = 0;
+  for (double value : values)
+    result = value > result || std::isnan(value) ? value : result;
+  return result;
+}
+
+double largestNormed(const NormFacts &norm, int64_t hidden) {
+  double gain = 0;
+  for (double value : norm.gain)
+    gain = std::max(gain, std::fabs(value));
+  return gain * std::sqrt(double(hidden));
+}
+
+std::vector<Verdict> judgeSum(const MetricInput &input, std::string_view name, size_t layer, const Sum &sum) {
+  NodeCase node;
+  node.layer = int64_t(layer);
+  node.node = name;
+  node.range = sum.after;
+  // Roundings of all sums before can add up; each is at most a factor 1 + u, on at most 2 · layers + 1 of
+  // them.
+  double u = unitRoundoff(input.facts.activations);
+  double growth = std::pow(1 + u, 2.0 * double(layer) + 6);
+  node.largest = std::isnan(sum.after + sum.projected) ? sum.after + sum.projected
+                                                       : growth * std::max(sum.after, sum.projected);
+  node.deviation = [&](Contract contract) { return residualDeviation(input.facts, sum, contract); };
+  return judgeNode(input, node);
+}
+
+} // namespace
+
+std::vector<Verdict> judgeAttnResidual(const MetricInput &input) {
+  std::vector<Verdict> verdicts;
+  for (size_t l = 0; l < input.facts.layers.size(); ++l) {
+    const LayerMeasures &layer = input.measures.layers[l];
+    const auto &post = input.facts.layers[l].postAttnNorm;
+    double projected = largest(layer.o);
+    Sum sum = {post ? largestNormed(*post, input.facts.hidden) : projected,
+               layer.meanMiddle - layer.meanBefore,
+               layer.residualBefore,
+               layer.meanBefore,
+               layer.residualMiddle,
+               post.has_value(),
+               projected};
+    auto judged = judgeSum(input, node::attnResidual, l, sum);
+    verdicts.insert(verdicts.end(), judged.begin(), judged.end());
+  }
+  return verdicts;
+}
+
+std::vector<Verdict> judgeMlpResidual(const MetricInput &input) {
+  std::vector<Verdict> verdicts;
+  for (size_t l = 0; l < input.facts.layers.size(); ++l) {
+    const LayerMeasures &layer = input.measures.layers[l];
+    const auto &post = input.facts.layers[l].postMlpNorm;
+    double projected = largest(layer.down);
+    Sum sum = {post ? largestNormed(*post, input.facts.hidden) : projected,
+               layer.meanAfter - layer.meanMiddle,
+               layer.residualMiddle,
+               layer.meanMiddle,
+               layer.residualAfter,
+               post.has_value(),
+               projected};
+    auto judged = judgeSum(input, node::mlpResidual, l, sum);
+    verdicts.insert(verdicts.end(), judged.begin(), judged.end());
+  }
+  return verdicts;
+}
+
+} // namespace fusebox

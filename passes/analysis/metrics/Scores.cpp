@@ -1,0 +1,53 @@
+// Attention scores: how far roundings of q and k (and, in eager code, of the scores themselves) move them.
+#include "passes/analysis/Metric.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fusebox {
+
+static double square(double x) { return x * x; }
+
+/// worst: (P_q P_k − 1) · R. expected: σ² = ½ κ u² τ² Σ [(c_q + c_k) α² β² + c_h (F_q² β² + α² F_k²)]. Each
+/// for the head where it is largest.
+static Deviation scoreDeviation(const ModelFacts &facts, const LayerMeasures &layer, Contract contract) {
+  double u = unitRoundoff(facts.activations);
+  Deviation deviation;
+  deviation.counts = scoreCounts(facts, contract);
+  int extra = scoreRoundings(facts, contract);
+  double growth = square(deviation.counts.growth) * std::pow(1 + u, extra);
+  double others = 2 * deviation.counts.others + extra;
+  for (const HeadScore &head : layer.heads) {
+    deviation.worst = std::max(deviation.worst, (growth - 1) * head.range);
+    double variance = others * head.spread + deviation.counts.onHidden * head.hiddenSpread;
+    deviation.expected = std::max(deviation.expected, u * facts.scale * std::sqrt(kappa / 2 * variance));
+  }
+  deviation.counts.weighted += extra / 2.0;
+  return deviation;
+}
+
+std::vector<Verdict> judgeScores(const MetricInput &input) {
+  std::vector<Verdict> verdicts;
+  for (size_t l = 0; l < input.facts.layers.size(); ++l) {
+    const LayerMeasures &layer = input.measures.layers[l];
+    NodeCase node;
+    node.layer = int64_t(l);
+    node.node = node::scores;
+    for (const HeadScore &head : layer.heads)
+      node.range = head.range > node.range || std::isnan(head.range) ? head.range : node.range;
+    double growth = scoreCounts(input.facts, Contract::Reference).growth;
+    // What a type must hold: q, k, and in eager code the products before they are scaled.
+    node.largest = growth * std::max(layer.largestQ, layer.largestK);
+    node.largest = std::max(node.largest, square(growth) * node.range / input.facts.scale);
+    if (std::isnan(node.range))
+      node.largest = node.range;
+    node.isDistribution = true;
+    node.withReference = true;
+    node.deviation = [&](Contract contract) { return scoreDeviation(input.facts, layer, contract); };
+    std::vector<Verdict> judged = judgeNode(input, node);
+    verdicts.insert(verdicts.end(), judged.begin(), judged.end());
+  }
+  return verdicts;
+}
+
+} // namespace fusebox
