@@ -1,0 +1,125 @@
+#include "runtime/generate/Generate.h"
+
+#include "runtime/generate/StopStrings.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+using namespace fusebox;
+
+const char *fusebox::finishReasonName(FinishReason reason) {
+  switch (reason) {
+  case FinishReason::Stop:
+    return "stop";
+  case FinishReason::Length:
+    return "length";
+  case FinishReason::Context:
+    return "context";
+  case FinishReason::Cancelled:
+    return "cancelled";
+  }
+  return "";
+}
+
+namespace {
+/// Turns ids into text that may be shown: whole characters, nothing of a stop string.
+class TextStream {
+public:
+  TextStream(const Tokenizer *tokenizer, const std::vector<std::string> &stops) : stops(stops) {
+    if (tokenizer)
+      decoder.emplace(*tokenizer, /*skipSpecial=*/true);
+  }
+
+  Result<std::string> push(int32_t id) {
+    if (!decoder)
+      return std::string();
+    FUSEBOX_ASSIGN(std::string piece, decoder->push(id));
+    return stops.push(piece);
+  }
+
+  Result<std::string> finish() {
+    if (!decoder || stops.stopped())
+      return std::string();
+    FUSEBOX_ASSIGN(std::string piece, decoder->finish());
+    std::string shown = stops.push(piece);
+    return stops.stopped() ? shown : shown + stops.finish();
+  }
+
+  bool stopped() const { return stops.stopped(); }
+
+private:
+  std::optional<StreamDecoder> decoder;
+  StopStrings stops;
+};
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+} // namespace
+
+/// Samples and steps until the text ends; `logits` are the prompt's last.
+static Result<void> decode(Sequence &sequence, std::span<const int32_t> eosIds, std::vector<int32_t> history,
+                           const GenerateOptions &options, TextStream &text, const OnToken &onToken,
+                           Logits logits, Generation &generation) {
+  Sampler sampler(options.sampling);
+  for (;;) {
+    int32_t id = sampler.sample(logits.row(0), history);
+    ++generation.generatedTokens;
+    history.push_back(id);
+    bool end = !options.ignoreEos && std::find(eosIds.begin(), eosIds.end(), id) != eosIds.end();
+    std::string piece;
+    if (!end) {
+      FUSEBOX_ASSIGN(piece, text.push(id));
+    }
+    if (!onToken(id, piece))
+      generation.reason = FinishReason::Cancelled;
+    else if (end || text.stopped())
+      generation.reason = FinishReason::Stop;
+    else if (options.maxTokens >= 0 && generation.generatedTokens >= uint32_t(options.maxTokens))
+      generation.reason = FinishReason::Length;
+    else if (sequence.room() == 0)
+      generation.reason = FinishReason::Context;
+    else {
+      FUSEBOX_ASSIGN(logits, sequence.append({&id, 1}));
+      continue;
+    }
+    return {};
+  }
+}
+
+Result<Generation> fusebox::generate(Sequence &sequence, const Tokenizer *tokenizer,
+                                     std::span<const int32_t> eosIds, std::span<const int32_t> prompt,
+                                     const GenerateOptions &options, const OnToken &onToken) {
+  if (prompt.empty())
+    return usageError("the prompt is empty: at least one token is needed");
+  if (!options.stops.empty() && !tokenizer)
+    return usageError("stop strings need a tokenizer, and the model came without one");
+  Generation generation;
+  generation.promptTokens = uint32_t(prompt.size());
+  bool cancelled = false;
+  auto start = std::chrono::steady_clock::now();
+  Result<Logits> logits = sequence.append(prompt, [&](size_t done) {
+    cancelled = done < prompt.size() && !onToken(-1, {});
+    return !cancelled;
+  });
+  generation.prefillSeconds = secondsSince(start);
+  if (cancelled) {
+    generation.reason = FinishReason::Cancelled;
+    return generation;
+  }
+  if (!logits)
+    return logits.error();
+  if (options.maxTokens == 0)
+    return generation;
+
+  TextStream text(tokenizer, options.stops);
+  start = std::chrono::steady_clock::now();
+  FUSEBOX_TRY(
+      decode(sequence, eosIds, {prompt.begin(), prompt.end()}, options, text, onToken, *logits, generation));
+  generation.decodeSeconds = secondsSince(start);
+  FUSEBOX_ASSIGN(std::string rest, text.finish());
+  if (!rest.empty())
+    onToken(-1, rest);
+  return generation;
+}
