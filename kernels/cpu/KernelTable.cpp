@@ -1,0 +1,321 @@
+#include "kernels/cpu/KernelTable.h"
+
+#include "kernels/cpu/Add.h"
+#include "kernels/cpu/Attention.h"
+#include "kernels/cpu/Embed.h"
+#include "kernels/cpu/Glu.h"
+#include "kernels/cpu/KvWrite.h"
+#include "kernels/cpu/Linear.h"
+#include "kernels/cpu/Norm.h"
+#include "kernels/cpu/Rope.h"
+#include "kernels/cpu/RopeAngles.h"
+#include "kernels/cpu/Scale.h"
+#include "kernels/cpu/SelectRows.h"
+#include "kernels/cpu/Softcap.h"
+
+#include <algorithm>
+
+using namespace fusebox;
+using namespace fusebox::cpu;
+
+namespace {
+
+/// Constants with lookups that assume the field is there (checked first by complete()).
+struct Shape {
+  const Fields &fields;
+  const Field &operator[](std::string_view name) const {
+    return std::find_if(fields.begin(), fields.end(), [&](const auto &field) { return field.first == name; })
+        ->second;
+  }
+  int64_t integer(std::string_view name) const { return std::get<int64_t>((*this)[name]); }
+  DType type(std::string_view name) const { return DType(integer(name)); }
+};
+
+/// How a kernel is cut: tiles to add to its constants, tasks beside those over rows, scratch.
+struct Cut {
+  uint32_t maxRows = UINT32_MAX;
+  int64_t rowTile = 1;
+  int64_t colTile = 0; ///< 0: the kernel has none
+  int64_t otherTasks = 1;
+  uint64_t scratchBytes = 0;
+};
+
+struct KernelEntry {
+  std::string_view name;
+  size_t shapeBytes;
+  std::vector<FieldType> fields;
+  Result<std::vector<Cut>> (*cuts)(const Shape &shape);
+};
+
+Error unsupported(std::string_view kernel, std::string_view what) {
+  return modelError("no CPU kernel: " + std::string(kernel) + " " + std::string(what));
+}
+
+bool isActivation(DType type) { return type == DType::BF16 || type == DType::F32; }
+bool isPlainWeight(DType type) { return isActivation(type) || type == DType::F16; }
+bool isWeight(DType type) {
+  return isPlainWeight(type) || type == DType::Q8_0 || type == DType::Q4_0 || type == DType::Q4_1;
+}
+
+Result<void> expectActivation(std::string_view kernel, const Shape &shape, std::string_view field) {
+  if (isActivation(shape.type(field)))
+    return {};
+  return unsupported(kernel, "with " + std::string(field) + " " + std::string(dtypeName(shape.type(field))) +
+                                 ", bf16 or f32 expected");
+}
+Result<void> expectWeight(std::string_view kernel, const Shape &shape, std::string_view field,
+                          int64_t columns) {
+  DType type = shape.type(field);
+  if (!isWeight(type))
+    return unsupported(kernel, "with " + std::string(field) + " " + std::string(dtypeName(type)));
+  if (columns % blockSize(type).elements != 0)
+    return unsupported(kernel, "with " + std::to_string(columns) + " columns of " +
+                                   std::string(dtypeName(type)) + ", a multiple of 32 expected");
+  return {};
+}
+
+/// Rows a task of an elementwise kernel takes: about 8 K elements, so that a task is some microseconds.
+int64_t elementwiseTile(int64_t columns) {
+  return std::clamp<int64_t>(8192 / std::max<int64_t>(columns, 1), 1, 64);
+}
+
+Result<std::vector<Cut>> cutElementwise(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "type"));
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns"))}};
+}
+
+Result<std::vector<Cut>> cutEmbed(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("embed", shape, "outType"));
+  FUSEBOX_TRY(expectWeight("embed", shape, "tableType", shape.integer("columns")));
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns"))}};
+}
+
+Result<std::vector<Cut>> cutNorm(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("norm", shape, "type"));
+  if (!isPlainWeight(shape.type("gainType")))
+    return unsupported("norm", "with gain in " + std::string(dtypeName(shape.type("gainType"))));
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns") * shape.integer("groups"))}};
+}
+
+Result<std::vector<Cut>> cutRopeAngles(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("rope_angles", shape, "outType"));
+  return std::vector<Cut>{{.rowTile = 16}};
+}
+
+Result<std::vector<Cut>> cutRope(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("rope", shape, "type"));
+  FUSEBOX_TRY(expectActivation("rope", shape, "anglesType"));
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("heads") * shape.integer("headDim"))}};
+}
+
+Result<std::vector<Cut>> cutKvWrite(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("kv_write", shape, "type"));
+  if (shape.integer("headDim") % 2 != 0)
+    return unsupported("kv_write", "with an odd headDim");
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("kvHeads") * shape.integer("headDim"))}};
+}
+
+Cut cutAttention(const Shape &shape, uint32_t maxRows, int64_t rowTile) {
+  int64_t rows = rowTile * (shape.integer("heads") / shape.integer("kvHeads"));
+  int64_t padded = (shape.integer("headDim") + 15) / 16 * 16;
+  return {.maxRows = maxRows,
+          .rowTile = rowTile,
+          .otherTasks = shape.integer("kvHeads"),
+          .scratchBytes = uint64_t(rows * (2 * 64 + padded + 2) * 4)};
+}
+
+Result<std::vector<Cut>> cutAttentions(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("attention", shape, "type"));
+  int64_t heads = shape.integer("heads"), kvHeads = shape.integer("kvHeads");
+  if (shape.integer("headDim") % 2 != 0)
+    return unsupported("attention", "with an odd headDim");
+  if (kvHeads < 1 || heads % kvHeads != 0)
+    return unsupported("attention", "with heads not a multiple of kvHeads");
+  if (shape.integer("rounding") != 0)
+    return unsupported("attention", "with eager rounding; import with --rounding=sdpa");
+  int64_t manyRows = std::max<int64_t>(48 / (heads / kvHeads), 4);
+  return std::vector<Cut>{cutAttention(shape, 8, 1), cutAttention(shape, UINT32_MAX, manyRows)};
+}
+
+/// As linear/Gemm.h's Panel at its largest: 6 columns of 64-byte operands for each 16 elements, scales,
+/// minima, Σx.
+uint64_t panelBytes(int64_t in, int64_t rowTile) {
+  int64_t steps = (in + 15) / 16, blocks = (in + 31) / 32;
+  return uint64_t(steps * (6 * 64 + 6 * 4 + 8 * 4) + rowTile * blocks * 4);
+}
+
+Result<std::vector<Cut>> cutLinear(const Shape &shape) {
+  FUSEBOX_TRY(expectActivation("linear", shape, "inType"));
+  FUSEBOX_TRY(expectActivation("linear", shape, "outType"));
+  FUSEBOX_TRY(expectWeight("linear", shape, "weightType", shape.integer("in")));
+  if (shape.integer("hasBias") && !isPlainWeight(shape.type("biasType")))
+    return unsupported("linear", "with bias in " + std::string(dtypeName(shape.type("biasType"))));
+  int64_t in = shape.integer("in"), out = shape.integer("out");
+  BlockSize block = blockSize(shape.type("weightType"));
+  int64_t rowBytes = in / block.elements * block.bytes;
+  // One row: tasks of about 48 KB of weights, so that threads finish together.
+  int64_t vectorTile = std::clamp<int64_t>(48 * 1024 / std::max<int64_t>(rowBytes, 1) / 16 * 16, 16, 256);
+  // Many rows: a task's rows of activations stay in a 1 MB second-level cache.
+  int64_t activationBytes = in * (shape.type("inType") == DType::F32 ? 4 : 2);
+  int64_t rowTile = std::clamp<int64_t>(512 * 1024 / std::max<int64_t>(activationBytes, 1) / 4 * 4, 16, 128);
+  auto tasks = [&](int64_t tile) { return (out + tile - 1) / tile; };
+  return std::vector<Cut>{
+      {.maxRows = 1,
+       .rowTile = 1,
+       .colTile = vectorTile,
+       .otherTasks = tasks(vectorTile),
+       .scratchBytes = uint64_t(in / 32 * 4)},
+      {.rowTile = rowTile, .colTile = 96, .otherTasks = tasks(96), .scratchBytes = panelBytes(in, rowTile)}};
+}
+
+const std::vector<KernelEntry> &table() {
+  static const std::vector<KernelEntry> entries = {
+      {"embed",
+       sizeof(EmbedShape),
+       {{"columns"}, {"tableType"}, {"outType"}, {"scale", true}, {"rowTile"}},
+       cutEmbed},
+      {"select_rows",
+       sizeof(SelectRowsShape),
+       {{"columns"}, {"type"}, {"rowTile"}},
+       [](const Shape &shape) { return cutElementwise("select_rows", shape); }},
+      {"norm",
+       sizeof(NormShape),
+       {{"columns"},
+        {"groups"},
+        {"type"},
+        {"gainType"},
+        {"roundNormalised"},
+        {"onePlus"},
+        {"eps", true},
+        {"rowExtent"},
+        {"rowTile"}},
+       cutNorm},
+      {"linear",
+       sizeof(LinearShape),
+       {{"in"},
+        {"out"},
+        {"weightType"},
+        {"inType"},
+        {"outType"},
+        {"hasBias"},
+        {"biasType"},
+        {"roundBeforeF32"},
+        {"rowExtent"},
+        {"rowTile"},
+        {"colTile"}},
+       cutLinear},
+      {"rope_angles",
+       sizeof(RopeAnglesShape),
+       {{"half"}, {"outType"}, {"attentionFactor", true}, {"rowTile"}},
+       cutRopeAngles},
+      {"rope",
+       sizeof(RopeShape),
+       {{"heads"},
+        {"headDim"},
+        {"rotaryDim"},
+        {"interleaved"},
+        {"type"},
+        {"anglesType"},
+        {"roundProducts"},
+        {"rowTile"}},
+       cutRope},
+      {"kv_write", sizeof(KvWriteShape), {{"kvHeads"}, {"headDim"}, {"type"}, {"rowTile"}}, cutKvWrite},
+      {"attention",
+       sizeof(AttentionShape),
+       {{"heads"},
+        {"kvHeads"},
+        {"headDim"},
+        {"type"},
+        {"scale", true},
+        {"window"},
+        {"softcap", true},
+        {"rounding"},
+        {"rowTile"}},
+       cutAttentions},
+      {"glu",
+       sizeof(GluShape),
+       {{"columns"}, {"activation"}, {"type"}, {"roundActivation"}, {"rowExtent"}, {"rowTile"}},
+       [](const Shape &shape) { return cutElementwise("glu", shape); }},
+      {"add",
+       sizeof(AddShape),
+       {{"columns"}, {"type"}, {"rowExtent"}, {"rowTile"}},
+       [](const Shape &shape) { return cutElementwise("add", shape); }},
+      {"scale",
+       sizeof(ScaleShape),
+       {{"columns"}, {"type"}, {"factor", true}, {"rowExtent"}, {"rowTile"}},
+       [](const Shape &shape) { return cutElementwise("scale", shape); }},
+      {"softcap",
+       sizeof(SoftcapShape),
+       {{"columns"}, {"type"}, {"cap", true}, {"rowExtent"}, {"rowTile"}},
+       [](const Shape &shape) { return cutElementwise("softcap", shape); }},
+  };
+  return entries;
+}
+
+const KernelEntry *find(std::string_view kernel) {
+  for (const KernelEntry &entry : table())
+    if (entry.name == kernel)
+      return &entry;
+  return nullptr;
+}
+
+bool isChosenHere(std::string_view field) {
+  return field == "rowExtent" || field == "rowTile" || field == "colTile";
+}
+
+/// Every field that the caller owes, with the right kind of number.
+Result<void> checkFields(const KernelEntry &entry, const Fields &fields) {
+  for (const FieldType &type : entry.fields) {
+    if (isChosenHere(type.name))
+      continue;
+    auto found = std::find_if(fields.begin(), fields.end(),
+                              [&](const auto &field) { return field.first == type.name; });
+    if (found == fields.end() || std::holds_alternative<double>(found->second) != type.isDouble)
+      return internalError("CPU kernel " + std::string(entry.name) + ": constant " + type.name +
+                           (found == fields.end() ? " is missing" : " has the wrong kind"));
+  }
+  return {};
+}
+
+} // namespace
+
+Result<std::vector<KernelVariant>> cpu::kernelVariants(const std::string &kernel, const Fields &fields,
+                                                       plan::Extent rows) {
+  const KernelEntry *entry = find(kernel);
+  if (!entry)
+    return unsupported(kernel, "is not in kernels/cpu");
+  FUSEBOX_TRY(checkFields(*entry, fields));
+  FUSEBOX_ASSIGN(std::vector<Cut> cuts, entry->cuts(Shape{fields}));
+  std::vector<KernelVariant> variants;
+  for (const Cut &cut : cuts) {
+    KernelVariant variant;
+    for (const FieldType &type : entry->fields) {
+      Field value;
+      if (type.name == "rowExtent")
+        value = int64_t(rows);
+      else if (type.name == "rowTile")
+        value = cut.rowTile;
+      else if (type.name == "colTile")
+        value = cut.colTile;
+      else
+        value = Shape{fields}[type.name];
+      variant.fields.emplace_back(type.name, value);
+    }
+    variant.maxRows = cut.maxRows;
+    variant.grid[0] = {rows, uint32_t(cut.rowTile), 1};
+    variant.grid[1] = {plan::Extent::Fixed, 1, uint32_t(cut.otherTasks)};
+    variant.scratchBytes = cut.scratchBytes;
+    variants.push_back(std::move(variant));
+  }
+  return variants;
+}
+
+Result<std::vector<FieldType>> cpu::kernelFields(const std::string &kernel) {
+  const KernelEntry *entry = find(kernel);
+  if (!entry)
+    return internalError("no CPU kernel is named " + kernel);
+  if (entry->shapeBytes != entry->fields.size() * 8)
+    return internalError("CPU kernel " + kernel +
+                         ": its shape struct and its entry in KernelTable.cpp differ");
+  return entry->fields;
+}

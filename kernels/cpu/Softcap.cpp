@@ -1,0 +1,32 @@
+#include "kernels/cpu/Softcap.h"
+
+#include "kernels/cpu/numerics/Convert.h"
+#include "kernels/cpu/numerics/Math.h"
+#include "kernels/cpu/numerics/Rows.h"
+
+using namespace fusebox;
+using namespace fusebox::cpu;
+
+namespace {
+
+template <DType T>
+void softcapRows(const SoftcapShape *shape, void *const *args, const StepView *step, int64_t task) {
+  const RowRange rows = tileRows(shape->rowExtent, shape->rowTile, step, task);
+  const float cap = float(shape->cap);
+  const char *in = at<T>(args[1], rows.begin * shape->columns);
+  char *out = at<T>(args[0], rows.begin * shape->columns);
+  forLanes((rows.end - rows.begin) * shape->columns, [&](int64_t i, int64_t count) FB_INLINE_LAMBDA {
+    const v16f x = loadUpTo<T>(in + i * bytesOf<T>, count);
+    storeUpTo<T>(out + i * bytesOf<T>, tanhLanes(x / cap) * cap, count);
+  });
+}
+
+} // namespace
+
+extern "C" void fusebox_softcap(const SoftcapShape *shape, void *const *args, const StepView *step, void *,
+                                int64_t task) {
+  if (shape->type == int64_t(DType::BF16))
+    softcapRows<DType::BF16>(shape, args, step, task);
+  else
+    softcapRows<DType::F32>(shape, args, step, task);
+}

@@ -1,0 +1,163 @@
+// The linear kernel for many rows: register tiles over a packed panel of weight rows.
+//
+// A task packs `tileColumns` weight rows at a time into scratch (widened or unpacked once, aligned, in the
+// order the tile reads them; it stays in the first-level cache) and runs all its token rows over them.
+#pragma once
+
+#include "kernels/cpu/linear/Epilogue.h"
+#include "kernels/cpu/numerics/Rows.h"
+
+namespace fusebox::cpu {
+
+/// A task's scratch; sizes as KernelTable's scratch formula has them.
+template <typename Way> struct Panel {
+  typename Way::Operand *weights; ///< [step][column]
+  float *scales;                  ///< [block][column]
+  float *minima;                  ///< [block][8]
+  float *xSums;                   ///< [row of the task][block]
+};
+
+inline constexpr int panelColumns = 6; ///< at least every way's tileColumns
+inline constexpr int minimaStride = 8;
+
+template <typename Way> FB_INLINE Panel<Way> panelIn(void *scratch, int64_t in) {
+  const int64_t steps = (in + Way::step - 1) / Way::step;
+  Panel<Way> panel;
+  panel.weights = static_cast<typename Way::Operand *>(scratch);
+  panel.scales = reinterpret_cast<float *>(panel.weights + steps * panelColumns);
+  panel.minima = panel.scales + steps * panelColumns;
+  panel.xSums = panel.minima + steps * minimaStride;
+  return panel;
+}
+
+template <typename Way, int Columns>
+FB_INLINE void packPanel(const LinearShape *shape, const char *weight, int64_t column, Panel<Way> panel) {
+  const int64_t in = shape->in, rowBytes = Way::weightRowBytes(in), whole = in / Way::step;
+  const auto pack = [&]<bool Whole>(int64_t s) FB_INLINE_LAMBDA {
+    FB_UNROLL for (int c = 0; c < Columns; ++c) {
+      const char *row = weight + (column + c) * rowBytes;
+      panel.weights[s * Columns + c] = Way::template loadWeight<Whole>(row, s * Way::step, in);
+      if constexpr (Way::scaled)
+        panel.scales[s * Columns + c] = blockScale(Way::block(row, s * Way::step));
+      if constexpr (Way::minimum)
+        panel.minima[s * minimaStride + c] = blockMinimum(Way::block(row, s * Way::step));
+    }
+  };
+  for (int64_t s = 0; s < whole; ++s)
+    pack.template operator()<true>(s);
+  if (whole * Way::step < in)
+    pack.template operator()<false>(whole);
+}
+
+/// Lanes of a Rows × Columns tile.
+template <typename Way, int Rows, int Columns>
+FB_INLINE void tileLanes(const LinearShape *shape, const char *x, int64_t xStride, Panel<Way> panel,
+                         v16f *sums) {
+  const int64_t in = shape->in;
+  v16f acc[Rows][Columns];
+  FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int c = 0; c < Columns; ++c) acc[r][c] =
+      splat(0.0f);
+  const auto body = [&]<bool Whole>(int64_t s) FB_INLINE_LAMBDA {
+    typename Way::Operand input[Rows];
+    FB_UNROLL for (int r = 0; r < Rows; ++r) input[r] =
+        Way::template loadInput<Whole>(x + r * xStride, s * Way::step, in);
+    FB_UNROLL for (int c = 0; c < Columns; ++c) {
+      const typename Way::Operand w = panel.weights[s * Columns + c];
+      const float scale = Way::scaled ? panel.scales[s * Columns + c] : 0.0f;
+      FB_UNROLL for (int r = 0; r < Rows; ++r) acc[r][c] = Way::accumulate(acc[r][c], input[r], w, scale);
+    }
+  };
+  const int64_t whole = in / Way::step;
+  _Pragma("clang loop unroll(disable)") for (int64_t s = 0; s < whole; ++s) body.template operator()<true>(s);
+  if (whole * Way::step < in)
+    body.template operator()<false>(whole);
+  FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int c = 0; c < Columns; ++c) sums[r * Columns + c] =
+      acc[r][c];
+}
+
+/// Σ over blocks of m · Σx for a row of the tile: one FMA chain a column.
+template <typename Way> FB_INLINE v8f minimumTerm(Panel<Way> panel, const float *xSums, int64_t blocks) {
+  v8f sum = v8f(0.0f);
+  for (int64_t b = 0; b < blocks; ++b)
+    sum = __builtin_elementwise_fma(load<v8f>(panel.minima + b * minimaStride), v8f(xSums[b]), sum);
+  return sum;
+}
+
+/// Computes and stores a tile whose first row is `row` (of the step) and `localRow` (of the task).
+template <typename Way, int Rows, int Columns>
+FB_INLINE void tile(const LinearShape *shape, void *const *args, Panel<Way> panel, const float *bias,
+                    int64_t row, int64_t localRow, int64_t column) {
+  constexpr int count = Rows * Columns, groups = (count + lanes - 1) / lanes;
+  const int64_t xStride = shape->in * (shape->inType == int64_t(DType::F32) ? 4 : 2);
+  v16f sums[groups * lanes];
+  FB_UNROLL for (int i = count; i < groups * lanes; ++i) sums[i] = splat(0.0f);
+  tileLanes<Way, Rows, Columns>(shape, static_cast<const char *>(args[1]) + row * xStride, xStride, panel,
+                                sums);
+
+  float extra[groups * lanes];
+  if constexpr (Way::minimum) {
+    const int64_t blocks = shape->in / blockElements;
+    FB_UNROLL for (int r = 0; r < Rows; ++r) {
+      const v8f term = minimumTerm(panel, panel.xSums + (localRow + r) * blocks, blocks);
+      FB_UNROLL for (int c = 0; c < Columns; ++c) extra[r * Columns + c] = term[c];
+    }
+  }
+  char results[groups * lanes * 4];
+  FB_UNROLL for (int g = 0; g < groups; ++g) {
+    v16f value = sumLanes16(sums + g * lanes);
+    if constexpr (Way::minimum)
+      value = value + load<v16f>(extra + g * lanes);
+    if (shape->hasBias)
+      value = value + load<v16f>(bias + g * lanes);
+    storeOutput(shape, results, g * lanes, value, lanes);
+  }
+  char *out = static_cast<char *>(args[0]);
+  const int64_t first = row * shape->out + column;
+  FB_UNROLL for (int r = 0; r < Rows; ++r) {
+    if (shape->outType == int64_t(DType::F32))
+      __builtin_memcpy_inline(out + (first + r * shape->out) * 4, results + r * Columns * 4, Columns * 4);
+    else
+      __builtin_memcpy_inline(out + (first + r * shape->out) * 2, results + r * Columns * 2, Columns * 2);
+  }
+}
+
+/// All rows of the task over `Columns` columns.
+template <typename Way, int Columns>
+FB_INLINE void panelRows(const LinearShape *shape, void *const *args, Panel<Way> panel, RowRange rows,
+                         int64_t column) {
+  packPanel<Way, Columns>(shape, static_cast<const char *>(args[2]), column, panel);
+  constexpr int places = (Way::tileRows * Columns + lanes - 1) / lanes * lanes;
+  float bias[places];
+  if (shape->hasBias) {
+    FB_UNROLL for (int i = 0; i < places; ++i) bias[i] = loadBias(shape, args, column + i % Columns);
+  }
+  int64_t row = rows.begin;
+  _Pragma("clang loop unroll(disable)") for (; row + Way::tileRows <= rows.end; row += Way::tileRows)
+      tile<Way, Way::tileRows, Columns>(shape, args, panel, bias, row, row - rows.begin, column);
+  _Pragma("clang loop unroll(disable)") for (; row < rows.end; ++row)
+      tile<Way, 1, Columns>(shape, args, panel, bias, row, row - rows.begin, column);
+}
+
+/// Task: rowTile rows × colTile columns; tasks of one row tile follow each other.
+template <typename Way>
+void linearMatrix(const LinearShape *shape, void *const *args, const StepView *step, void *scratch,
+                  int64_t task) {
+  const int64_t columnTasks = (shape->out + shape->colTile - 1) / shape->colTile;
+  const RowRange rows = tileRows(shape->rowExtent, shape->rowTile, step, task / columnTasks);
+  const int64_t begin = task % columnTasks * shape->colTile;
+  const int64_t end = begin + shape->colTile < shape->out ? begin + shape->colTile : shape->out;
+  const Panel<Way> panel = panelIn<Way>(scratch, shape->in);
+  if constexpr (Way::minimum) {
+    const int64_t blocks = shape->in / blockElements;
+    for (int64_t row = rows.begin; row < rows.end; ++row)
+      blockSums(static_cast<const char *>(args[1]) + row * shape->in * 2, shape->in,
+                panel.xSums + (row - rows.begin) * blocks);
+  }
+  int64_t column = begin;
+  _Pragma("clang loop unroll(disable)") for (; column + Way::tileColumns <= end; column += Way::tileColumns)
+      panelRows<Way, Way::tileColumns>(shape, args, panel, rows, column);
+  _Pragma("clang loop unroll(disable)") for (; column < end; ++column)
+      panelRows<Way, 1>(shape, args, panel, rows, column);
+}
+
+} // namespace fusebox::cpu

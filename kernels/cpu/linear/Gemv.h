@@ -1,0 +1,84 @@
+// The linear kernel for one row: weights are read once, straight from where they lie, at memory speed.
+#pragma once
+
+#include "kernels/cpu/linear/Epilogue.h"
+#include "kernels/cpu/numerics/Rows.h"
+
+namespace fusebox::cpu {
+
+/// Columns whose chains run side by side.
+inline constexpr int gemvColumns = 4;
+
+/// Lanes and minimum sums of columns [column, column + gemvColumns) into sums and minima; columns past the
+/// end repeat the last one.
+template <typename Way>
+FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *weight, const float *xSums,
+                         int64_t column, v16f *sums, float *minima) {
+  const int64_t in = shape->in, rowBytes = Way::weightRowBytes(in);
+  const char *rows[gemvColumns];
+  v16f acc[gemvColumns];
+  float low[gemvColumns];
+  FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
+    const int64_t index = column + c < shape->out ? column + c : shape->out - 1;
+    rows[c] = weight + index * rowBytes;
+    acc[c] = splat(0.0f);
+    low[c] = 0.0f;
+  }
+  const auto body = [&]<bool Whole>(int64_t k) FB_INLINE_LAMBDA {
+    const typename Way::Operand input = Way::template loadInput<Whole>(x, k, in);
+    FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
+      float scale = 0.0f;
+      if constexpr (Way::scaled)
+        scale = blockScale(Way::block(rows[c], k));
+      acc[c] = Way::accumulate(acc[c], input, Way::template loadWeight<Whole>(rows[c], k, in), scale);
+      if constexpr (Way::minimum)
+        low[c] = fma(blockMinimum(Way::block(rows[c], k)), xSums[k / blockElements], low[c]);
+    }
+  };
+  const int64_t whole = in / Way::step * Way::step;
+  for (int64_t k = 0; k < whole; k += Way::step)
+    body.template operator()<true>(k);
+  if (whole < in)
+    body.template operator()<false>(whole);
+  FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
+    sums[c] = acc[c];
+    minima[c] = low[c];
+  }
+}
+
+/// Task: columns [task·colTile, …) of the step's single row, 16 at a time.
+template <typename Way>
+void linearVector(const LinearShape *shape, void *const *args, const StepView *, void *scratch,
+                  int64_t task) {
+  const int64_t columnTasks = (shape->out + shape->colTile - 1) / shape->colTile;
+  const int64_t row = task / columnTasks;
+  const int64_t begin = task % columnTasks * shape->colTile;
+  const int64_t end = begin + shape->colTile < shape->out ? begin + shape->colTile : shape->out;
+  const int64_t inBytes = shape->inType == int64_t(DType::F32) ? 4 : 2;
+  const int64_t outBytes = shape->outType == int64_t(DType::F32) ? 4 : 2;
+  const char *x = static_cast<const char *>(args[1]) + row * shape->in * inBytes;
+  char *out = static_cast<char *>(args[0]) + row * shape->out * outBytes;
+  float *xSums = static_cast<float *>(scratch);
+  if constexpr (Way::minimum)
+    blockSums(x, shape->in, xSums);
+  for (int64_t column = begin; column < end; column += lanes) {
+    v16f sums[lanes];
+    float minima[lanes];
+    _Pragma("clang loop unroll(disable)") for (int group = 0; group < lanes; group += gemvColumns)
+        gemvGroup<Way>(shape, x, static_cast<const char *>(args[2]), xSums, column + group, sums + group,
+                       minima + group);
+    v16f result = sumLanes16(sums);
+    if constexpr (Way::minimum)
+      result = result + load<v16f>(minima);
+    const int64_t count = end - column < lanes ? end - column : lanes;
+    if (shape->hasBias) {
+      v16f bias = splat(0.0f);
+      for (int64_t i = 0; i < count; ++i)
+        bias[i] = loadBias(shape, args, column + i);
+      result = result + bias;
+    }
+    storeOutput(shape, out, column, result, count);
+  }
+}
+
+} // namespace fusebox::cpu

@@ -1,0 +1,117 @@
+// What differs by instruction set: the bf16 dot product, rounding to bf16, unpacking of 4- and 8-bit weights.
+//
+// Every kernel is compiled to bitcode once for each ISA level (x86-64-v3, v4, v4 + AVX512-BF16 + VNNI); this
+// file is the only one that looks at which. Whatever the level, the results are the same bits, given that
+// worker threads run with FTZ and DAZ set, as VDPBF16PS always does.
+#pragma once
+
+#include "kernels/cpu/numerics/Vector.h"
+
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
+
+namespace fusebox::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int registers = 32;
+inline constexpr int registersPerVector = 1;
+#else
+inline constexpr int registers = 16;
+inline constexpr int registersPerVector = 2;
+#endif
+
+/// Rounds to bf16, nearest even; a subnormal becomes a zero of its sign, a NaN a quiet NaN.
+FB_INLINE v16h toBf16(v16f value) {
+#if defined(__AVX512BF16__)
+  return __builtin_bit_cast(v16h, _mm512_cvtneps_pbh(__builtin_bit_cast(__m512, value)));
+#else
+  const v16u all = asBits(value);
+  const v16u isNormal = __builtin_bit_cast(v16u, (all & 0x7f800000u) != 0);
+  const v16u bits = all & (isNormal | 0x80000000u);
+  const v16u rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const v16u isNan = __builtin_bit_cast(v16u, (bits & 0x7fffffffu) > 0x7f800000u);
+  const v16u quiet = (bits >> 16) | 0x40u;
+  return __builtin_convertvector((quiet & isNan) | (rounded & ~isNan), v16h);
+#endif
+}
+
+FB_INLINE v16f fromBf16(v16h bits) { return asFloat(__builtin_convertvector(bits, v16u) << 16); }
+
+/// Rounds to bf16 and widens again.
+FB_INLINE v16f roundToBf16(v16f value) { return fromBf16(toBf16(value)); }
+
+#if defined(__AVX512BF16__)
+/// 32 bf16 numbers as 16 pairs, ready for dot().
+struct Pairs {
+  v16u packed;
+};
+FB_INLINE Pairs pairsFromBits(v16u bits) { return {bits}; }
+
+/// Lane i: fma(even a, even b, fma(odd a, odd b, acc)), where pair i holds elements 2i (even) and 2i + 1
+/// (odd).
+FB_INLINE v16f dot(v16f acc, Pairs a, Pairs b) {
+  return __builtin_bit_cast(v16f, _mm512_dpbf16_ps(__builtin_bit_cast(__m512, acc),
+                                                   __builtin_bit_cast(__m512bh, a.packed),
+                                                   __builtin_bit_cast(__m512bh, b.packed)));
+}
+#else
+struct Pairs {
+  v16f odd, even;
+};
+FB_INLINE Pairs pairsFromBits(v16u bits) { return {asFloat(bits & 0xffff0000u), asFloat(bits << 16)}; }
+FB_INLINE v16f dot(v16f acc, Pairs a, Pairs b) { return fma(a.even, b.even, fma(a.odd, b.odd, acc)); }
+#endif
+
+/// 32 integers of magnitude at most 256 as exact bf16 pairs, in order.
+FB_INLINE v16u bf16BitsFromInt8(v32c values) {
+  const v16i even = __builtin_convertvector(
+      __builtin_shufflevector(values, values, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+      v16i);
+  const v16i odd = __builtin_convertvector(
+      __builtin_shufflevector(values, values, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31),
+      v16i);
+  return (asBits(__builtin_convertvector(even, v16f)) >> 16) | asBits(__builtin_convertvector(odd, v16f));
+}
+#if defined(__AVX512BF16__)
+FB_INLINE Pairs pairsFromInt8(v32c values) {
+  // Words in natural order: two conversions of 16 consecutive elements each, joined by one packing
+  // conversion.
+  const v16f low = __builtin_convertvector(__builtin_convertvector(values.lo, v16i), v16f);
+  const v16f high = __builtin_convertvector(__builtin_convertvector(values.hi, v16i), v16f);
+  return {__builtin_bit_cast(
+      v16u, _mm512_cvtne2ps_pbh(__builtin_bit_cast(__m512, high), __builtin_bit_cast(__m512, low)))};
+}
+#else
+FB_INLINE Pairs pairsFromInt8(v32c values) { return pairsFromBits(bf16BitsFromInt8(values)); }
+#endif
+
+/// 32 nibbles of a GGUF block (element j low nibble of byte j, element 16 + j its high nibble), minus
+/// `Offset`, as exact bf16 pairs in order.
+template <int Offset> FB_INLINE v16u bf16BitsFromNibbles(v16b bytes) {
+#if defined(__AVX512BW__)
+  // A 32-entry table of bf16 numbers, the 16 values twice: the index's fifth bit, a stray bit of the other
+  // nibble, falls away.
+  constexpr auto entry = [](int i) -> uint16_t {
+    return uint16_t(__builtin_bit_cast(uint32_t, float((i & 15) - Offset)) >> 16);
+  };
+  const v32h table = {entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
+                      entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15),
+                      entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
+                      entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15)};
+  const v16h low = __builtin_convertvector(bytes, v16h);
+  const v16h high = low >> 4;
+  const v32h index = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+                                             16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+  return __builtin_bit_cast(
+      v16u, _mm512_permutexvar_epi16(__builtin_bit_cast(__m512i, index), __builtin_bit_cast(__m512i, table)));
+#else
+  const v16c low = __builtin_bit_cast(v16c, bytes & 15);
+  const v16c high = __builtin_bit_cast(v16c, bytes >> 4);
+  const v32c all = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+                                           16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+  return bf16BitsFromInt8(all - int8_t(Offset));
+#endif
+}
+
+} // namespace fusebox::cpu
