@@ -152,8 +152,7 @@ std::vector<int32_t> SentencePieceEncoder::toIds(std::span<const Segment> segmen
 
 std::vector<SentencePieceEncoder::Segment> SentencePieceEncoder::segmentUnigram(std::string_view text) const {
   // The best path to each byte position: its last piece, where that starts, the sum of scores.
-  // Sums are kept in f32 and compared in f64, as the library does: rounding decides between nearly equal
-  // paths.
+  // Sums are kept in f32, as the library does (0.2.3): rounding decides between nearly equal paths.
   struct Node {
     int32_t id = 0;
     float score = 0;
@@ -178,7 +177,7 @@ std::vector<SentencePieceEncoder::Segment> SentencePieceEncoder::segmentUnigram(
       if (type(id) == PieceType::UserDefined)
         offer(start + length, start, id, double(float(length) * maxScore) - 0.1 + before);
       else
-        offer(start + length, start, id, double(proto.pieces[id].score) + before);
+        offer(start + length, start, id, proto.pieces[id].score + before);
       covered |= length == character;
     });
     if (!covered)

@@ -10,7 +10,7 @@ use regex::Regex;
 use std::sync::LazyLock;
 
 /// Instructions a template may execute: far above any real chat, and a bound for a template in a damaged file.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 5_000_000;
 
 pub fn render(source: &str, variables: &[u8]) -> Result<String, Failure> {
     let variables: serde_json::Value = serde_json::from_slice(variables)?;
