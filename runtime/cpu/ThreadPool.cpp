@@ -42,7 +42,7 @@ unsigned fusebox::cpu::usableCpus() {
   return found ? found : 1;
 }
 
-ThreadPool::ThreadPool(unsigned threads) : count(threads ? threads : 1) {
+ThreadPool::ThreadPool(unsigned threads) : count(threads ? threads : 1), maySpin(count <= usableCpus()) {
   for (unsigned thread = 1; thread < count; ++thread)
     workers.emplace_back([this, thread] { serve(thread); });
 }
@@ -73,20 +73,22 @@ void ThreadPool::serve(unsigned thread) {
   }
 }
 
-void ThreadPool::await(std::atomic<uint32_t> &value, uint32_t old, int64_t spinNs) {
-  int64_t deadline = 0;
-  while (value.load(std::memory_order_acquire) == old) {
-    for (int i = 0; i < 256; ++i) {
-      if (value.load(std::memory_order_acquire) != old)
-        return;
-      _mm_pause();
-    }
-    int64_t now = nowNs();
-    if (deadline == 0)
-      deadline = now + spinNs;
-    if (now >= deadline)
-      value.wait(old, std::memory_order_acquire);
+void ThreadPool::await(std::atomic<uint32_t> &value, uint32_t old, int64_t spinNs) const {
+  constexpr int looksBetweenClocks = 256;
+  if (maySpin) {
+    int64_t now, deadline = 0;
+    do {
+      for (int i = 0; i < looksBetweenClocks; ++i) {
+        if (value.load(std::memory_order_acquire) != old)
+          return;
+        _mm_pause();
+      }
+      now = nowNs();
+      deadline = deadline ? deadline : now + spinNs;
+    } while (now < deadline);
   }
+  while (value.load(std::memory_order_acquire) == old)
+    value.wait(old, std::memory_order_acquire);
 }
 
 void ThreadPool::release(std::atomic<uint32_t> &value, uint32_t next) {

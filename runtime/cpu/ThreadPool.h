@@ -44,6 +44,7 @@ public:
 
 private:
   const unsigned count;
+  const bool maySpin;
   alignas(64) std::atomic<uint32_t> arrived = 0;
   alignas(64) std::atomic<uint32_t> phase = 0; ///< barriers passed
   alignas(64) std::atomic<uint32_t> runs = 0;  ///< runs started
@@ -52,7 +53,7 @@ private:
   std::vector<std::thread> workers;
 
   void serve(unsigned thread);
-  static void await(std::atomic<uint32_t> &value, uint32_t old, int64_t spinNs);
+  void await(std::atomic<uint32_t> &value, uint32_t old, int64_t spinNs) const;
   static void release(std::atomic<uint32_t> &value, uint32_t next);
 };
 
