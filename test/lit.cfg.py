@@ -11,8 +11,8 @@ config.excludes = ["data", "unit", "golden"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.fusebox_build, "test", "lit")
 
-tools = [os.path.join(config.fusebox_build, "tools", tool) for tool in ("fusebox", "fusebox-opt")]
-config.environment["PATH"] = os.pathsep.join(tools + [config.llvm_tools, os.environ["PATH"]])
+tools = os.path.join(config.fusebox_build, "bin")
+config.environment["PATH"] = os.pathsep.join([tools, config.llvm_tools, os.environ["PATH"]])
 config.substitutions.append(("%data", os.path.join(config.test_source_root, "data")))
 config.substitutions.append(("%root", config.fusebox_source))
 config.substitutions.append(("%build", config.fusebox_build))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs everything that building and testing Fusebox needs, on Debian 12 (as root, or with sudo).
-# Seconds when all is there. --check installs nothing and says what is missing.
+# Seconds when all is there. --check installs nothing and says what is missing; --with-npm also installs npm, which
+# one test asset comes by.
 #
 # Pinning: names fix the major version where it matters (clang-22, llvm-22-dev, ...), and the versions found are
 # compared below. Exact apt pins (package=version) are not used: the archive drops a version as soon as a security
@@ -93,7 +94,8 @@ check=
 case "${1:-}" in
   '') ;;
   --check) check=1 ;;
-  *) fail "usage: tools/setup.sh [--check]" ;;
+  --with-npm) command -v npm >/dev/null || packages+=(npm) ;;
+  *) fail "usage: tools/setup.sh [--check | --with-npm]" ;;
 esac
 [ -r /etc/os-release ] && . /etc/os-release
 [ "${ID:-}${VERSION_ID:-}" = debian12 ] || say "made for Debian 12, this is ${PRETTY_NAME:-unknown}: going on"
