@@ -1,0 +1,13 @@
+# Writes OUTPUT, a C++ file with the text of every kernel header in FOLDER: cmake -DFOLDER= -DOUTPUT= -P this
+file(GLOB headers ${FOLDER}/*.cuh)
+list(SORT headers)
+set(text "#include \"kernels/cuda/KernelSource.h\"\n\nnamespace fusebox::cuda {\n\n")
+string(APPEND text "const EmbeddedHeader embeddedHeaders[] = {\n")
+foreach(header IN LISTS headers)
+  get_filename_component(name ${header} NAME)
+  file(READ ${header} content)
+  string(APPEND text "{\"${name}\", R\"cuh(${content})cuh\"},\n")
+endforeach()
+list(LENGTH headers count)
+string(APPEND text "};\nconst unsigned embeddedHeaderCount = ${count};\n\n} // namespace fusebox::cuda\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,86 @@
+#include "kernels/cuda/KernelSource.h"
+
+#include <cstdio>
+#include <set>
+#include <sstream>
+
+namespace fusebox::cuda {
+
+namespace {
+
+/// Appends a header and, before it, what it includes; each once. Comment lines and blank lines are left out.
+bool inlineHeader(const std::string &name, std::set<std::string> &seen, std::string &out) {
+  if (!seen.insert(name).second)
+    return true;
+  const char *text = nullptr;
+  for (unsigned i = 0; i < embeddedHeaderCount; ++i)
+    if (name == embeddedHeaders[i].name)
+      text = embeddedHeaders[i].text;
+  if (!text)
+    return false;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    size_t start = line.find_first_not_of(' ');
+    if (start == std::string::npos || line.compare(start, 2, "//") == 0 || line == "#pragma once")
+      continue;
+    constexpr std::string_view include = "#include \"";
+    if (line.starts_with(include)) {
+      if (!inlineHeader(line.substr(include.size(), line.rfind('"') - include.size()), seen, out))
+        return false;
+      continue;
+    }
+    out += line + "\n";
+  }
+  return true;
+}
+
+std::string realLiteral(double value) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%af", double(float(value)));
+  return text;
+}
+
+/// The constants of an entry in its order, as C++ members.
+std::string shapeMembers(const KernelEntry &entry, const Shape &shape) {
+  std::string text;
+  for (const char *name : entry.integers)
+    text += std::string("  static constexpr int ") + name + " = " +
+            std::to_string(shapeInteger(shape, name)) + ";\n";
+  for (const char *name : entry.reals)
+    text += std::string("  static constexpr float ") + name + " = " + realLiteral(shapeValue(shape, name)) +
+            ";\n";
+  return text;
+}
+
+} // namespace
+
+std::string kernelName(const KernelRequest &request) {
+  uint64_t hash = 0xcbf29ce484222325ull; // FNV-1a
+  const KernelEntry *entry = findKernel(request.symbol);
+  for (unsigned char c : entry ? shapeMembers(*entry, request.shape) : std::string())
+    hash = (hash ^ c) * 0x100000001b3ull;
+  char text[24];
+  std::snprintf(text, sizeof text, "_%012llx", static_cast<unsigned long long>(hash & 0xffffffffffffull));
+  return request.symbol + text;
+}
+
+Result<std::string> kernelSource(const KernelRequest &request) {
+  const KernelEntry *entry = findKernel(request.symbol);
+  if (!entry)
+    return internalError("no CUDA kernel is called " + request.symbol);
+  if (std::string reason = entry->accepts(request.shape); !reason.empty())
+    return internalError("CUDA kernel " + request.symbol + ": " + reason);
+  std::string source;
+  std::set<std::string> seen;
+  if (!inlineHeader(entry->header, seen, source))
+    return internalError(std::string("a CUDA kernel header is missing: ") + entry->header);
+  source += "namespace {\nstruct S {\n" + shapeMembers(*entry, request.shape) + "};\n}\n";
+  source += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(entry->blockThreads) + ", (" +
+            entry->minBlocks + "))\n" + kernelName(request) +
+            "(const __grid_constant__ fusebox::Args args, const __grid_constant__ fusebox::StepView step) "
+            "{\n  fusebox::" +
+            entry->symbol + "<S>(args, step);\n}\n";
+  return source;
+}
+
+} // namespace fusebox::cuda

@@ -1,0 +1,302 @@
+#include "kernels/cuda/KernelTable.h"
+
+#include <algorithm>
+#include <climits>
+
+namespace fusebox::cuda {
+
+namespace {
+
+using plan::Extent;
+using plan::GridDim;
+
+constexpr Chip allChips[] = {{"sm_80", 108}, {"sm_89", 128}, {"sm_90a", 132}, {"sm_100", 148}};
+
+uint32_t divideUp(int64_t a, int64_t b) { return uint32_t((a + b - 1) / b); }
+
+Extent rowExtent(const Shape &shape) {
+  return shapeInteger(shape, "logitsRows") ? Extent::LogitsRows : Extent::Tokens;
+}
+
+/// Blocks of 2048 elements of a [rows, columns] value.
+void pointwiseGrid(const Shape &shape, Extent rows, GridDim (&grid)[3]) {
+  int64_t columns = std::max<int64_t>(1, shapeInteger(shape, "columns")),
+          tile = std::max<int64_t>(1, 2048 / columns);
+  grid[0] = {rows, uint32_t(tile), divideUp(tile * columns, 2048)};
+}
+void elementsGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  pointwiseGrid(shape, rowExtent(shape), grid);
+}
+void selectedGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  pointwiseGrid(shape, Extent::LogitsRows, grid);
+}
+
+void normGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  int64_t groups = shapeInteger(shape, "groups");
+  grid[0] = groups == 1 ? GridDim{rowExtent(shape), 4, 1} : GridDim{rowExtent(shape), 1, divideUp(groups, 4)};
+}
+
+void tokenGrid(const Shape &, unsigned, GridDim (&grid)[3]) { grid[0] = {Extent::Tokens, 1, 1}; }
+
+void headGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {Extent::Tokens, 1, 1};
+  grid[1] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "heads") + shapeInteger(shape, "kvHeads"), 4)};
+}
+
+void decodeGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
+  int64_t headDim = shapeInteger(shape, "headDim");
+  grid[0] = {Extent::Fixed, 1, multiprocessors * (headDim <= 64 ? 3 : headDim <= 128 ? 2 : 1)};
+}
+
+void argmaxGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "vocabulary"), 256 * 16)};
+  grid[1] = {Extent::LogitsRows, 1, 1};
+}
+
+/// How LinearSkinny<S> cuts the work; the same arithmetic as in linear_skinny.cuh.
+struct SkinnyWork {
+  int64_t tiles, perWarp, blocksPerMultiprocessor;
+};
+SkinnyWork skinnyWork(const Shape &shape) {
+  bool stacked = shapeInteger(shape, "stacked"), glu = shapeInteger(shape, "glu");
+  int64_t columnTiles = shapeInteger(shape, "columnTiles");
+  int64_t perWarp = divideUp(divideUp(shapeInteger(shape, "in") / (stacked ? 2 : 1), 32), 8);
+  int64_t group = std::min<int64_t>(perWarp, columnTiles > 1 ? 6
+                                             : perWarp <= 12 ? 12
+                                                             : 8),
+          outputs = stacked || glu ? 8 : 16;
+  bool keepInput = perWarp * columnTiles <= 16, earlyGain = perWarp * columnTiles <= 8;
+  int64_t registers = 8 * group + (keepInput ? 4 * perWarp * columnTiles : 8) + 8 * columnTiles +
+                      (shapeInteger(shape, "norm") && earlyGain ? 4 * perWarp : 0) + 56;
+  int64_t tiles = divideUp(shapeInteger(shape, "part0"), outputs);
+  if (!glu)
+    tiles +=
+        divideUp(shapeInteger(shape, "part1"), outputs) + divideUp(shapeInteger(shape, "part2"), outputs);
+  return {tiles, perWarp, std::clamp<int64_t>(65536 / (256 * registers), 1, 4)};
+}
+
+void skinnyGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
+  SkinnyWork work = skinnyWork(shape);
+  grid[0] = {Extent::Fixed, 1,
+             uint32_t(std::min<int64_t>(work.tiles, work.blocksPerMultiprocessor * multiprocessors))};
+}
+
+std::string any(const Shape &) { return {}; }
+
+std::string normColumns(const Shape &shape) {
+  return shapeInteger(shape, "columns") <= 8192 ? "" : "columns must be at most 8192";
+}
+
+std::string skinnyShape(const Shape &shape) {
+  bool stacked = shapeInteger(shape, "stacked");
+  if (shapeInteger(shape, "in") % (stacked ? 16 : 8))
+    return "rows of the weight must be whole 16-byte vectors (in % 8 = 0, stacked % 16 = 0)";
+  if (shapeInteger(shape, "norm") && skinnyWork(shape).perWarp * shapeInteger(shape, "columnTiles") > 16)
+    return "a merged norm needs in * columnTiles at most 4096";
+  return {};
+}
+
+std::string decodeShape(const Shape &shape) {
+  return shapeInteger(shape, "headDim") % 64 == 0 && shapeInteger(shape, "headDim") <= 256
+             ? ""
+             : "headDim must be 64, 128, 192 or 256";
+}
+
+const std::vector<KernelEntry> &table() {
+  static const std::vector<KernelEntry> entries = {
+      {"embed",
+       "pointwise.cuh",
+       "rows of the embedding table",
+       "exact",
+       {"columns", "tableType", "outType"},
+       {"scale"},
+       256,
+       "1",
+       UINT_MAX,
+       elementsGrid,
+       any},
+      {"select_rows",
+       "pointwise.cuh",
+       "the rows whose logits are wanted",
+       "exact",
+       {"columns", "type"},
+       {},
+       256,
+       "1",
+       UINT_MAX,
+       selectedGrid,
+       any},
+      {"norm",
+       "norm.cuh",
+       "RMS norm of rows or heads",
+       "exact",
+       {"columns", "groups", "type", "gainType", "roundNormalised", "onePlus", "logitsRows"},
+       {"eps"},
+       128,
+       "1",
+       UINT_MAX,
+       normGrid,
+       normColumns},
+      {"linear_skinny",
+       "linear_skinny.cuh",
+       "product with up to three bf16 matrices for 1 to 16 rows",
+       "exact",
+       {"in",   "part0",    "part1",           "part2",      "stacked",    "columnTiles",    "glu",
+        "norm", "residual", "hasBias",         "resultType", "outType",    "logitsRows",     "columns",
+        "type", "gainType", "roundNormalised", "onePlus",    "activation", "roundActivation"},
+       {"eps"},
+       256,
+       "fusebox::LinearSkinny<S>::minBlocks",
+       16,
+       skinnyGrid,
+       skinnyShape},
+      {"rope_angles",
+       "rope.cuh",
+       "cosines and sines of the step's positions",
+       "exact",
+       {"half", "outType"},
+       {"attentionFactor"},
+       128,
+       "1",
+       UINT_MAX,
+       tokenGrid,
+       any},
+      {"rope",
+       "rope.cuh",
+       "rotation of q or k",
+       "exact",
+       {"heads", "headDim", "rotaryDim", "interleaved", "type", "anglesType", "roundProducts"},
+       {},
+       128,
+       "1",
+       UINT_MAX,
+       headGrid,
+       any},
+      {"kv_write",
+       "kv_cache.cuh",
+       "writes keys and values to the paged cache",
+       "exact",
+       {"kvHeads", "headDim", "type"},
+       {},
+       128,
+       "1",
+       UINT_MAX,
+       tokenGrid,
+       any},
+      {"prepare_heads",
+       "heads.cuh",
+       "per-head norm, rotation and KV write in one launch",
+       "exact",
+       {"heads", "kvHeads", "headDim", "norm", "type", "roundNormalised", "onePlus", "gainType", "columns",
+        "groups", "rotaryDim", "interleaved", "anglesType", "roundProducts"},
+       {"eps"},
+       128,
+       "1",
+       UINT_MAX,
+       headGrid,
+       any},
+      {"attention_decode",
+       "attention_decode.cuh",
+       "attention of single tokens, split over the context",
+       "exact",
+       {"heads", "kvHeads", "headDim", "type", "window", "splitTokens", "maxSplits"},
+       {"scale", "softcap"},
+       128,
+       "fusebox::AttentionDecode<S>::minBlocks",
+       16,
+       decodeGrid,
+       decodeShape},
+      {"glu",
+       "pointwise.cuh",
+       "activation of the gate times up",
+       "exact",
+       {"columns", "activation", "type", "roundActivation"},
+       {},
+       256,
+       "1",
+       UINT_MAX,
+       elementsGrid,
+       any},
+      {"add",
+       "pointwise.cuh",
+       "sum of two values",
+       "exact",
+       {"columns", "type"},
+       {},
+       256,
+       "1",
+       UINT_MAX,
+       elementsGrid,
+       any},
+      {"scale",
+       "pointwise.cuh",
+       "product with a constant",
+       "exact",
+       {"columns", "type"},
+       {"factor"},
+       256,
+       "1",
+       UINT_MAX,
+       elementsGrid,
+       any},
+      {"softcap",
+       "pointwise.cuh",
+       "cap * tanh(x / cap)",
+       "exact",
+       {"columns", "type", "logitsRows"},
+       {"cap"},
+       256,
+       "1",
+       UINT_MAX,
+       elementsGrid,
+       any},
+      {"argmax",
+       "argmax.cuh",
+       "the most likely token of each row of logits",
+       "exact",
+       {"vocabulary"},
+       {},
+       256,
+       "1",
+       UINT_MAX,
+       argmaxGrid,
+       any},
+  };
+  return entries;
+}
+
+} // namespace
+
+double shapeValue(const Shape &shape, const std::string &name) {
+  auto found = shape.find(name);
+  return found == shape.end() ? 0 : found->second;
+}
+
+std::span<const KernelEntry> kernelTable() { return table(); }
+
+const KernelEntry *findKernel(const std::string &symbol) {
+  for (const KernelEntry &entry : table())
+    if (symbol == entry.symbol)
+      return &entry;
+  return nullptr;
+}
+
+std::span<const Chip> chips() { return allChips; }
+
+const Chip *findChip(const std::string &name) {
+  for (const Chip &chip : allChips)
+    if (name == chip.name)
+      return &chip;
+  return nullptr;
+}
+
+void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors) {
+  int64_t tiles = divideUp(shapeInteger(shape, "part0"), 16) + divideUp(shapeInteger(shape, "part1"), 16) +
+                  divideUp(shapeInteger(shape, "part2"), 16);
+  bool stacked = !shapeInteger(shape, "glu") && !shapeInteger(shape, "norm") &&
+                 tiles < int64_t(multiprocessors) && shapeInteger(shape, "in") % 16 == 0;
+  shape["stacked"] = stacked;
+  shape["columnTiles"] = divideUp(maxRows, stacked ? 4 : 8);
+}
+
+} // namespace fusebox::cuda

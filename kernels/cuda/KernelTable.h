@@ -1,0 +1,62 @@
+// The CUDA kernels there are: for each its header, shape constants, contract, limits and launch geometry. The
+// compiler selects from this table, and codegen makes sources and launches from it. docs/add-a-kernel.md says
+// how to add one.
+#pragma once
+
+#include "runtime/plan/Program.h"
+#include "support/Result.h"
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace fusebox::cuda {
+
+/// Values of a kernel's shape constants by name; types are given as fusebox::DType values.
+using Shape = std::map<std::string, double>;
+
+/// One instance of a kernel.
+struct KernelRequest {
+  std::string symbol;
+  Shape shape;
+};
+
+/// The constant `name` of a shape; a constant that is not given is 0.
+double shapeValue(const Shape &shape, const std::string &name);
+inline int64_t shapeInteger(const Shape &shape, const std::string &name) {
+  return int64_t(shapeValue(shape, name));
+}
+
+struct KernelEntry {
+  const char *symbol;   ///< also the name of the device function fusebox::symbol<Shape>
+  const char *header;   ///< in kernels/cuda
+  const char *does;     ///< one line for `inspect` and the docs
+  const char *contract; ///< "exact": the rounding points of the separate kernels; see docs/numerics.md
+  std::vector<const char *> integers, reals; ///< the shape constants
+  unsigned blockThreads;
+  const char *minBlocks; ///< blocks a multiprocessor must hold: a constant expression over the shape S
+  unsigned maxRows;      ///< rows of a step it takes at most
+  /// The grid for a chip with that many multiprocessors.
+  void (*grid)(const Shape &, unsigned multiprocessors, plan::GridDim (&)[3]);
+  /// Empty if the kernel takes the shape; else why not.
+  std::string (*accepts)(const Shape &);
+};
+
+std::span<const KernelEntry> kernelTable();
+const KernelEntry *findKernel(const std::string &symbol);
+
+/// A chip that kernels are compiled for, and how many multiprocessors its usual product has (grids only:
+/// results don't depend on it).
+struct Chip {
+  const char *name;
+  unsigned multiprocessors;
+};
+std::span<const Chip> chips();
+const Chip *findChip(const std::string &name);
+
+/// How linear_skinny cuts a product for a chip: fills stacked and columnTiles of the shape for steps of up to
+/// maxRows (at most 16) rows.
+void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors);
+
+} // namespace fusebox::cuda

@@ -1,0 +1,134 @@
+// Common ground of the CUDA kernels: element types, conversions with the rounding of the contracts, loads,
+// tensor-core products, reductions in a fixed order. Included by every kernel header; compiled by NVRTC, so
+// it includes nothing itself.
+#pragma once
+
+namespace fusebox {
+
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+
+/// One ragged step, as in kernels/cpu/KernelAbi.h, with device pointers. A row whose position is negative is
+/// padding of a captured graph: kernels compute nothing for it, or something that nobody reads.
+struct StepView {
+  int tokens, sequences, logitsRows, maxPages;
+  const int *token, *position, *sequenceStart, *tokenSequence, *blockTable, *logitsRow;
+};
+
+/// The arguments of a launch in plan order: device addresses.
+constexpr int maxArgs = 12;
+struct Args {
+  void *p[maxArgs];
+};
+
+constexpr int kvPageTokens = 64;
+constexpr int dtF32 = 1, dtF16 = 2, dtBF16 = 3; ///< fusebox::DType
+
+/// Programmatic dependent launch: everything before this line may run while the previous kernel still does,
+/// and may read weights only. Every kernel calls it before it reads or writes an activation.
+__device__ __forceinline__ void waitForInputs() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/// Lets the next kernel's blocks come in as soon as there is room for them.
+__device__ __forceinline__ void letNextStart() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ float negativeInfinity() { return __int_as_float(int(0xff800000u)); }
+__device__ __forceinline__ float bf16Low(u32 pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float bf16High(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+__device__ __forceinline__ u32 packBf16(float low, float high) {
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+__device__ __forceinline__ float roundBf16(float v) { return bf16Low(packBf16(v, 0.f)); }
+__device__ __forceinline__ float f16ToF32(u16 v) {
+  float f;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(v));
+  return f;
+}
+__device__ __forceinline__ u16 f32ToF16(float v) {
+  u16 h;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(v));
+  return h;
+}
+
+/// Rounds to the type T once, to nearest even.
+template <int T> __device__ __forceinline__ float roundTo(float v) {
+  if constexpr (T == dtBF16)
+    return roundBf16(v);
+  else if constexpr (T == dtF16)
+    return f16ToF32(f32ToF16(v));
+  else
+    return v;
+}
+
+/// Element i of an activation. Read past the first-level cache: a kernel may have started before its input
+/// was complete.
+template <int T> __device__ __forceinline__ float load(const void *base, u64 i) {
+  if constexpr (T == dtF32)
+    return __ldcg(static_cast<const float *>(base) + i);
+  else {
+    u16 bits = __ldcg(static_cast<const u16 *>(base) + i);
+    return T == dtBF16 ? bf16Low(bits) : f16ToF32(bits);
+  }
+}
+
+template <int T> __device__ __forceinline__ void store(void *base, u64 i, float v) {
+  if constexpr (T == dtF32)
+    static_cast<float *>(base)[i] = v;
+  else if constexpr (T == dtBF16)
+    static_cast<u16 *>(base)[i] = u16(packBf16(v, 0.f));
+  else
+    static_cast<u16 *>(base)[i] = f32ToF16(v);
+}
+
+/// 16 bytes of an activation, past the first-level cache.
+__device__ __forceinline__ uint4 loadVector(const void *p) { return __ldcg(static_cast<const uint4 *>(p)); }
+
+/// 16 bytes of a weight that is read once.
+__device__ __forceinline__ uint4 streamVector(const void *p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+
+/// d += A B for a 16×16 tile A (rows) and a 16×8 tile B (columns), bf16, summed in f32.
+__device__ __forceinline__ void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+               "{%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ float warpSum(float v) {
+#pragma unroll
+  for (int o = 1; o < 32; o *= 2)
+    v += __shfl_xor_sync(0xffffffffu, v, o);
+  return v;
+}
+
+__device__ constexpr int divideUp(int a, int b) { return (a + b - 1) / b; }
+
+/// SiLU and GELU in f32, the expressions of the CPU kernels with CUDA's exp and tanh.
+constexpr int actSilu = 0, actGeluTanh = 1, actGelu = 2;
+template <int A> __device__ __forceinline__ float activate(float v) {
+  if constexpr (A == actSilu)
+    return v / (1.f + expf(-v));
+  else if constexpr (A == actGeluTanh)
+    return 0.5f * v * (1.f + tanhf(0.7978845608028654f * (v + 0.044715f * v * v * v)));
+  else
+    return 0.5f * v * (1.f + erff(v * 0.7071067811865476f));
+}
+
+} // namespace fusebox

@@ -1,0 +1,184 @@
+// What memory gives: the fastest plain read (the floor of everything else), products with rotated weights in
+// a graph, decode attention over a large cache.
+#include "test/device/ModelShapes.h"
+
+#include <cstdio>
+
+namespace fusebox::gputest {
+
+double measuredBandwidth = 0;
+
+const char *const readKernelName = "read_memory";
+const char *const readKernelSource = R"cuda(
+extern "C" __global__ void __launch_bounds__(512, 4) read_memory(const uint4 *data, unsigned long long count, unsigned *out) {
+  const unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
+  unsigned sum = 0;
+  unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x;
+  for (; i + 7 * stride < count; i += 8 * stride) {
+    uint4 v[8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                   : "=r"(v[j].x), "=r"(v[j].y), "=r"(v[j].z), "=r"(v[j].w) : "l"(data + i + j * stride));
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      sum ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+  }
+  if (sum == 0x9e3779b9u)
+    *out = sum;
+}
+)cuda";
+
+namespace {
+
+using cuda::KernelRequest;
+
+Case readCase() {
+  return {"memory read", {}, [](Gpu &gpu) {
+            const size_t bytes = size_t(4) << 30;
+            Memory data = gpu.allocate(bytes), out = gpu.allocate(4);
+            fillRandom(gpu, data);
+            cuda::Function read = gpu.kernelFromSource(readKernelName, readKernelSource);
+            gpu.dependentLaunch = false;
+            double best = 0;
+            for (unsigned blocks : {2u, 4u}) {
+              double ms = gpu.timeGraph(
+                  "memory read",
+                  [&] {
+                    cuda::DevicePtr from = data.address, to = out.address;
+                    unsigned long long count = bytes / 16;
+                    void *parameters[] = {&from, &count, &to};
+                    gpu.launchRaw(read, gpu.multiprocessors * blocks, 1, 512, parameters);
+                  },
+                  3);
+              best = std::max(best, double(bytes) / ms * 1e3);
+            }
+            double copyMs = gpu.timeGraph(
+                "memory copy", [&] { gpu.copyOnDevice(data.address, data.address + bytes / 2, bytes / 2); },
+                3);
+            gpu.dependentLaunch = true;
+            measuredBandwidth = best;
+            char text[96];
+            std::snprintf(text, sizeof text, "read %.0f GB/s, copy %.0f GB/s (read + written)", best / 1e9,
+                          double(bytes) / copyMs / 1e6);
+            return Outcome{true, text};
+          }};
+}
+
+/// All layers' instances of one product as one graph: weights rotate through more memory than the cache
+/// holds.
+Case productCase(const std::string &name, KernelRequest kernel, int instances) {
+  return {name, {kernel}, [=](Gpu &gpu) {
+            const cuda::Shape &s = kernel.shape;
+            auto value = [&](const char *key) { return size_t(cuda::shapeInteger(s, key)); };
+            auto divideUp = [](size_t a, size_t b) { return (a + b - 1) / b; };
+            size_t outputs = value("stacked") || value("glu") ? 8 : 16;
+            size_t in = value("in"), parts[3] = {value("part0"), value("part1"), value("part2")}, bytes = 0;
+            for (size_t part : parts)
+              bytes += part * in * 2;
+            Memory weights = gpu.allocate(bytes * size_t(instances)),
+                   vectors = gpu.allocate(size_t(16) << 20);
+            fillRandom(gpu, weights);
+            fillRandom(gpu, vectors);
+            DeviceStep step = gpu.step({0}, {5}, {0}, 1);
+            unsigned blocks = 0;
+            auto record = [&] {
+              for (int i = 0; i < instances; ++i) {
+                std::vector<cuda::DevicePtr> args;
+                cuda::DevicePtr weight = weights.address + bytes * size_t(i),
+                                out = vectors.address + (size_t(8) << 20);
+                for (size_t p = 0; p < 3 && parts[p]; ++p)
+                  if (!(value("glu") && p)) {
+                    args.push_back(out);
+                    out += parts[p] * 4;
+                  }
+                args.push_back(vectors.address);
+                for (size_t p = 0; p < 3 && parts[p]; weight += parts[p] * in * 2, ++p)
+                  args.push_back(weight);
+                if (value("norm"))
+                  args.push_back(vectors.address + (size_t(1) << 20));
+                if (value("residual"))
+                  args.push_back(vectors.address + (size_t(2) << 20));
+                gpu.launch(kernel, args, step.view, blocks);
+              }
+            };
+            int inner = std::max(1, int(2e9 / double(bytes * size_t(instances))));
+            double overlapped = gpu.timeGraph(name, record, inner);
+            blocks = unsigned(divideUp(parts[0], outputs) +
+                              (value("glu") ? 0 : divideUp(parts[1], outputs) + divideUp(parts[2], outputs)));
+            double perTile = gpu.timeGraph(name, record, inner);
+            blocks = 0;
+            gpu.dependentLaunch = false;
+            double plain = gpu.timeGraph(name, record, inner);
+            gpu.dependentLaunch = true;
+            double total = double(bytes) * instances;
+            char text[200];
+            std::snprintf(text, sizeof text,
+                          "%6.2f us each, %4.0f GB/s, %5.1f%% of bandwidth; a tile a block %6.2f us; "
+                          "launched one after the other %6.2f us, %5.1f%%",
+                          overlapped * 1e3 / instances, total / overlapped / 1e6,
+                          100 * total / overlapped * 1e3 / measuredBandwidth, perTile * 1e3 / instances,
+                          plain * 1e3 / instances, 100 * total / plain * 1e3 / measuredBandwidth);
+            return Outcome{true, text};
+          }};
+}
+
+/// Decode attention of `batch` tokens at a context, over `pools` caches in turn.
+Case attentionCase(const ModelShape &model, unsigned multiprocessors, int batch, int context, int pools) {
+  KernelRequest kernel = decodeAttention(model, context);
+  std::string name =
+      std::string(model.name) + " attention, " + std::to_string(batch) + " x " + std::to_string(context);
+  return {name, {kernel}, [=](Gpu &gpu) {
+            int pages = (context + 63) / 64;
+            size_t poolBytes = size_t(batch) * pages * 64 * 2 * model.kvHeads * model.headDim * 2;
+            Memory kv = gpu.allocate(poolBytes * size_t(pools)), q = gpu.allocate(size_t(1) << 20),
+                   out = gpu.allocate(size_t(1) << 20);
+            Memory scratch =
+                gpu.allocate(size_t(batch) * model.heads * maxSplits(context) * (model.headDim + 2) * 4);
+            Memory counters = gpu.allocate(65536);
+            fillRandom(gpu, kv);
+            fillRandom(gpu, q);
+            gpu.fill(counters, 0);
+            std::vector<int> tokens, positions, sequences;
+            for (int b = 0; b < batch; ++b)
+              tokens.push_back(0), positions.push_back(context - 1), sequences.push_back(b);
+            DeviceStep step = gpu.step(tokens, positions, sequences, pages);
+            double ms = gpu.timeGraph(
+                name,
+                [&] {
+                  for (int p = 0; p < pools; ++p)
+                    gpu.launch(kernel,
+                               {out.address, q.address, kv.address + poolBytes * size_t(p), scratch.address,
+                                counters.address},
+                               step.view);
+                },
+                4);
+            double bytes = double(batch) * context * 2 * model.kvHeads * model.headDim * 2 * pools;
+            char text[128];
+            std::snprintf(text, sizeof text, "%7.2f us each, %.0f MB, %4.0f GB/s, %5.1f%% of bandwidth",
+                          ms * 1e3 / pools, bytes / pools / 1e6, bytes / ms / 1e6,
+                          100 * bytes / ms * 1e3 / measuredBandwidth);
+            return Outcome{true, text};
+          }};
+}
+
+} // namespace
+
+void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
+  cases.push_back(readCase());
+  for (const ModelShape &model : modelShapes) {
+    std::string name = model.name;
+    cases.push_back(productCase(name + " q k v", queryKeyValue(model, 1, multiprocessors), model.layers));
+    cases.push_back(productCase(name + " o", attentionOutput(model, 1, multiprocessors), model.layers));
+    cases.push_back(productCase(name + " gate up", gateUp(model, 1, multiprocessors), model.layers));
+    cases.push_back(productCase(name + " down", down(model, 1, multiprocessors), model.layers));
+    cases.push_back(productCase(name + " logits", logits(model, 1, multiprocessors), 2));
+  }
+  cases.push_back(attentionCase(modelShapes[0], multiprocessors, 16, 4096, 2));
+  cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 4096, 28));
+  cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 128, 28));
+  cases.push_back(attentionCase(modelShapes[1], multiprocessors, 64, 2048, 4));
+  cases.push_back(attentionCase(modelShapes[1], multiprocessors, 1, 2048, 22));
+}
+
+} // namespace fusebox::gputest

@@ -1,0 +1,103 @@
+// Shapes of published models, and the kernels of their decode step.
+#pragma once
+
+#include "test/device/Case.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fusebox::gputest {
+
+struct ModelShape {
+  const char *name;
+  int layers, hidden, heads, kvHeads, headDim, intermediate, vocabulary;
+  bool headNorm, interleaved;
+};
+
+inline constexpr ModelShape modelShapes[] = {
+    {"Qwen3-0.6B", 28, 1024, 16, 8, 128, 3072, 151936, true, false},
+    {"TinyLlama-1.1B", 22, 2048, 32, 4, 64, 5632, 32000, false, false},
+    {"ERNIE-4.5-0.3B", 18, 1024, 16, 2, 128, 3072, 103424, false, true},
+};
+
+/// Bytes of the weights that a decode step reads.
+inline double weightBytes(const ModelShape &m) {
+  double attention = double(m.hidden) * (2 * m.heads + 2 * m.kvHeads) * m.headDim;
+  return 2 * (m.layers * (attention + 3.0 * m.hidden * m.intermediate) + double(m.vocabulary) * m.hidden);
+}
+
+/// Random small values everywhere: bf16 of about ±0.03.
+void fillRandom(Gpu &gpu, const Memory &memory);
+
+inline int maxSplits(int context) { return (context + 255) / 256; }
+
+inline cuda::KernelRequest skinny(const ModelShape &m, cuda::Shape shape, int rows,
+                                  unsigned multiprocessors) {
+  cuda::Shape common = {{"resultType", 3}, {"outType", 3},         {"columns", m.hidden},  {"type", 3},
+                        {"gainType", 3},   {"roundNormalised", 1}, {"roundActivation", 1}, {"eps", 1e-6}};
+  shape.merge(common);
+  cuda::chooseSkinnyTiles(shape, unsigned(rows), multiprocessors);
+  return {"linear_skinny", shape};
+}
+inline cuda::KernelRequest queryKeyValue(const ModelShape &m, int rows, unsigned multiprocessors) {
+  return skinny(m,
+                {{"in", m.hidden},
+                 {"part0", m.heads * m.headDim},
+                 {"part1", m.kvHeads * m.headDim},
+                 {"part2", m.kvHeads * m.headDim},
+                 {"norm", 1}},
+                rows, multiprocessors);
+}
+inline cuda::KernelRequest attentionOutput(const ModelShape &m, int rows, unsigned multiprocessors) {
+  return skinny(m, {{"in", m.heads * m.headDim}, {"part0", m.hidden}, {"residual", 1}}, rows,
+                multiprocessors);
+}
+inline cuda::KernelRequest gateUp(const ModelShape &m, int rows, unsigned multiprocessors) {
+  return skinny(
+      m, {{"in", m.hidden}, {"part0", m.intermediate}, {"part1", m.intermediate}, {"norm", 1}, {"glu", 1}},
+      rows, multiprocessors);
+}
+inline cuda::KernelRequest down(const ModelShape &m, int rows, unsigned multiprocessors) {
+  return skinny(m, {{"in", m.intermediate}, {"part0", m.hidden}, {"residual", 1}}, rows, multiprocessors);
+}
+inline cuda::KernelRequest logits(const ModelShape &m, int rows, unsigned multiprocessors) {
+  return skinny(m, {{"in", m.hidden}, {"part0", m.vocabulary}, {"norm", 1}, {"outType", 1}}, rows,
+                multiprocessors);
+}
+inline cuda::KernelRequest decodeAttention(const ModelShape &m, int context) {
+  return {"attention_decode",
+          {{"heads", m.heads},
+           {"kvHeads", m.kvHeads},
+           {"headDim", m.headDim},
+           {"type", 3},
+           {"splitTokens", 256},
+           {"maxSplits", maxSplits(context)},
+           {"scale", 1 / std::sqrt(m.headDim)}}};
+}
+inline cuda::KernelRequest prepareHeads(const ModelShape &m) {
+  return {"prepare_heads",
+          {{"heads", m.heads},
+           {"kvHeads", m.kvHeads},
+           {"headDim", m.headDim},
+           {"norm", m.headNorm},
+           {"type", 3},
+           {"roundNormalised", 1},
+           {"gainType", 3},
+           {"columns", m.headDim},
+           {"groups", 1},
+           {"rotaryDim", m.headDim},
+           {"interleaved", m.interleaved},
+           {"anglesType", m.interleaved ? 1 : 3},
+           {"roundProducts", !m.interleaved},
+           {"eps", 1e-6}}};
+}
+inline cuda::KernelRequest angles(const ModelShape &m) {
+  return {"rope_angles",
+          {{"half", m.headDim / 2}, {"outType", m.interleaved ? 1 : 3}, {"attentionFactor", 1}}};
+}
+inline cuda::KernelRequest embedding(const ModelShape &m) {
+  return {"embed", {{"columns", m.hidden}, {"tableType", 3}, {"outType", 3}, {"scale", 1}}};
+}
+inline cuda::KernelRequest pick(const ModelShape &m) { return {"argmax", {{"vocabulary", m.vocabulary}}}; }
+
+} // namespace fusebox::gputest

@@ -1,0 +1,139 @@
+// The device suite: every CUDA kernel against references, and timings beside the memory floor.
+// tools/test-gpu.sh and tools/bench-gpu.sh call it; docs/gpu.md explains what it prints.
+#include "test/device/Case.h"
+
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+using namespace fusebox;
+using namespace fusebox::gputest;
+
+namespace {
+
+struct Options {
+  std::string cubins, chip = "sm_90a", filter;
+  bool compileOnly = false, check = true, bench = true;
+  int device = 0;
+};
+
+constexpr const char usage[] =
+    "usage: fusebox-gpu-kernel-test [--check | --bench] [--cubins DIR] [--device N] [--filter TEXT]\n"
+    "       fusebox-gpu-kernel-test --compile --cubins DIR [--chip sm_90a]   (needs no GPU)\n"
+    "  --check    only the comparisons with references\n"
+    "  --bench    only the timings\n"
+    "  --cubins   folder of compiled kernels; what it lacks is compiled with NVRTC and added\n"
+    "  --filter   only cases whose name contains TEXT (memory is always measured before timings)\n";
+
+bool parse(int argc, char **argv, Options &options) {
+  for (int i = 1; i < argc; ++i) {
+    std::string arg = argv[i];
+    auto value = [&](std::string &to) {
+      if (++i >= argc)
+        return false;
+      to = argv[i];
+      return true;
+    };
+    std::string number;
+    bool known = true;
+    if (arg == "--check")
+      options.bench = false;
+    else if (arg == "--bench")
+      options.check = false;
+    else if (arg == "--compile")
+      options.compileOnly = true;
+    else if (arg == "--cubins")
+      known = value(options.cubins);
+    else if (arg == "--chip")
+      known = value(options.chip);
+    else if (arg == "--filter")
+      known = value(options.filter);
+    else if (arg == "--device" && value(number))
+      options.device = std::atoi(number.c_str());
+    else
+      known = false;
+    if (!known) {
+      std::fputs(usage, stderr);
+      return false;
+    }
+  }
+  return true;
+}
+
+std::vector<Case> checkCases() {
+  std::vector<Case> cases;
+  addPointwiseCases(cases);
+  addNormCases(cases);
+  addHeadCases(cases);
+  addLinearCases(cases);
+  addAttentionCases(cases);
+  return cases;
+}
+
+std::vector<Case> benchCases(unsigned multiprocessors) {
+  std::vector<Case> cases;
+  addBandwidthCases(cases, multiprocessors);
+  addDecodeCases(cases, multiprocessors);
+  return cases;
+}
+
+/// Compiles the kernels of all cases into the folder, on two threads.
+int compileAll(const Options &options, const std::vector<Case> &cases) {
+  std::vector<std::pair<std::string, std::string>> kernels = {{readKernelName, readKernelSource}};
+  for (const Case &c : cases)
+    for (const cuda::KernelRequest &request : c.kernels)
+      kernels.push_back({cuda::kernelName(request), expect(cuda::kernelSource(request))});
+  std::sort(kernels.begin(), kernels.end());
+  kernels.erase(std::unique(kernels.begin(), kernels.end()), kernels.end());
+  KernelStore store(options.cubins);
+  std::vector<std::thread> workers;
+  for (size_t w = 0; w < 2; ++w)
+    workers.emplace_back([&, w] {
+      for (size_t i = w; i < kernels.size(); i += 2)
+        store.cubin(kernels[i].first, kernels[i].second, options.chip);
+    });
+  for (std::thread &worker : workers)
+    worker.join();
+  std::printf("%zu kernels for %s\n", kernels.size(), options.chip.c_str());
+  return 0;
+}
+
+int runAll(Gpu &gpu, const std::vector<Case> &cases, const Options &options) {
+  int failures = 0;
+  for (const Case &c : cases) {
+    if (c.name != "memory read" && c.name.find(options.filter) == std::string::npos)
+      continue;
+    Outcome outcome = c.run(gpu);
+    failures += !outcome.passed;
+    std::printf("%s %-44s %s\n", outcome.passed ? "ok  " : "FAIL", c.name.c_str(), outcome.text.c_str());
+    std::fflush(stdout);
+  }
+  return failures;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  Options options;
+  if (!parse(argc, argv, options))
+    return 10;
+  if (options.compileOnly) {
+    const cuda::Chip *chip = cuda::findChip(options.chip);
+    if (!chip || options.cubins.empty()) {
+      std::fputs(usage, stderr);
+      return 10;
+    }
+    std::vector<Case> cases = checkCases(), timed = benchCases(chip->multiprocessors);
+    cases.insert(cases.end(), timed.begin(), timed.end());
+    return compileAll(options, cases);
+  }
+  Gpu gpu(KernelStore(options.cubins), options.device);
+  std::printf("%s, %s, %u multiprocessors, %.0f GB, %.0f MB L2\n", gpu.info.name.c_str(),
+              gpu.info.chip().c_str(), gpu.multiprocessors, double(gpu.info.memoryBytes) / 1e9,
+              double(gpu.info.l2Bytes) / 1e6);
+  int failures = options.check ? runAll(gpu, checkCases(), options) : 0;
+  if (options.bench)
+    failures += runAll(gpu, benchCases(gpu.multiprocessors), options);
+  std::printf("%s\n", failures ? (std::to_string(failures) + " cases FAILED").c_str() : "all cases passed");
+  return failures ? 1 : 0;
+}
