@@ -8,6 +8,7 @@
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
+using namespace fusebox;
 using namespace fusebox::layer;
 
 /// A type's parameter as a bare word.
@@ -43,5 +44,19 @@ LogicalResult BlockType::verify(function_ref<InFlightDiagnostic()> emitError, St
   if (!type || !fusebox::isBlockQuantised(*type))
     return emitError() << "'" << format
                        << "' is no block format: expected q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k";
+  return success();
+}
+
+LogicalResult SourceAttr::verify(function_ref<InFlightDiagnostic()> emitError, uint64_t, uint64_t,
+                                 uint64_t bytes, StringRef dtype, ArrayRef<int64_t> shape) {
+  auto type = fusebox::dtypeFromName(dtype);
+  if (!type)
+    return emitError() << "'" << dtype << "' is no element type";
+  BlockSize block = fusebox::blockSize(*type);
+  uint64_t elements = 1;
+  for (int64_t extent : shape)
+    elements *= uint64_t(extent);
+  if (elements % block.elements || elements / block.elements * block.bytes != bytes)
+    return emitError() << elements << " elements of " << dtype << " don't take " << bytes << " bytes";
   return success();
 }

@@ -34,6 +34,16 @@ def Layer_BlockType : Layer_Type<"Block", "block"> {
   let genVerifyDecl = 1;
 }
 
+def Layer_Source : AttrDef<Layer_Dialect, "Source"> {
+  let mnemonic = "source";
+  let summary = "where a stored tensor's bytes are";
+  let description = "`file` counts in the model's `files`; `at` counts bytes from the file's start.";
+  let parameters = (ins "uint64_t":$file, "uint64_t":$offset, "uint64_t":$bytes,
+                    StringRefParameter<"DType name">:$dtype, ArrayRefParameter<"int64_t">:$shape);
+  let assemblyFormat = "`<` $file `at` $offset `bytes` $bytes custom<Keyword>($dtype) `[` $shape `]` `>`";
+  let genVerifyDecl = 1;
+}
+
 class Layer_Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32EnumAttr<name, summary, cases> {
   let cppNamespace = "::fusebox::layer";
   let genSpecializedAttr = 0;

@@ -34,6 +34,8 @@ def Layer_Indices : Type<And<[1DTensorOf<[I32]>.predicate,
                     BuildableType<"::mlir::RankedTensorType::get({::mlir::ShapedType::kDynamic}, "
                                   "$_builder.getI32Type())">;
 
+def Layer_SourceArray : TypedArrayAttrBase<Layer_Source, "sources, one a layer">;
+
 //===-- Structure ---------------------------------------------------------------------------------------------===//
 
 def Layer_ModelOp : Layer_Op<"model", [Symbol, SymbolTable, IsolatedFromAbove, NoTerminator, SingleBlock]> {
@@ -41,9 +43,10 @@ def Layer_ModelOp : Layer_Op<"model", [Symbol, SymbolTable, IsolatedFromAbove, N
   let description = [{
     `config` holds facts that text generation and reports need and no operation carries: `family`, `vocabulary`,
     `layers`, `max_position`. `verdicts`, written by analysis, is an array of verdict dictionaries, one for each
-    (layer, node, contract); dumps elide it unless asked.
+    (layer, node, contract); dumps elide it unless asked. `files`, written by bind-weights, lists the weights' files.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, DictionaryAttr:$config, OptionalAttr<ArrayAttr>:$verdicts);
+  let arguments = (ins SymbolNameAttr:$sym_name, DictionaryAttr:$config, OptionalAttr<StrArrayAttr>:$files,
+                   OptionalAttr<ArrayAttr>:$verdicts);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
@@ -57,12 +60,13 @@ def Layer_ParamOp : Layer_Op<"param", [Symbol, HasParent<"ModelOp">]> {
   let summary = "a parameter: a tensor, or one a layer";
   let description = [{
     `tensor` names the stored tensor; `{}` in it stands for the layer number where `layers` gives their count.
-    `recipe` says how stored tensors become this one, e.g. `["identity"]` or `["unpermute_rope 9"]`; bind-weights
-    checks it and adds `sources`, one entry a layer. `bound` types may differ from `type` where a recipe converts.
+    `recipe` says by which steps the stored tensor becomes this one: `widen T` (each value exactly, then rounded once
+    to T), `unpermute_rope N` (rows of N heads from GGUF's order); `identity` alone where bytes are used as they are.
+    bind-weights checks and completes it and adds `sources`, one a layer.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$tensor, TypeAttrOf<AnyRankedTensor>:$type,
                    OptionalAttr<I64Attr>:$layers, OptionalAttr<StrArrayAttr>:$recipe,
-                   OptionalAttr<ArrayAttr>:$sources);
+                   OptionalAttr<Layer_SourceArray>:$sources);
   let assemblyFormat = "$sym_name `:` $type `from` $tensor (`layers` `(` $layers^ `)`)? attr-dict";
   let hasVerifier = 1;
 }

@@ -44,7 +44,14 @@ layer.model @param attributes {config = {}} {
 
 layer.model @param attributes {config = {}} {
   // expected-error@+1 {{has 1 sources, expected 2, one a layer}}
-  layer.param @w : tensor<4x4xbf16> from "w{}" layers(2) {sources = [{}]}
+  layer.param @w : tensor<4x4xbf16> from "w{}" layers(2) {sources = [#layer.source<0 at 8 bytes 32 bf16 [4, 4]>]}
+}
+
+// -----
+
+layer.model @param attributes {config = {}} {
+  // expected-error@+1 {{64 elements of q4_0 don't take 32 bytes}}
+  layer.param @w : tensor<2x32xbf16> from "w" {sources = [#layer.source<0 at 8 bytes 32 q4_0 [2, 32]>]}
 }
 
 // -----

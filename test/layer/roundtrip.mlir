@@ -2,11 +2,11 @@
 // Every operation in its text form, twice through parser and printer.
 
 // CHECK-LABEL: layer.model @tiny
-layer.model @tiny attributes {config = {family = "llama", layers = 2 : i64, vocabulary = 32 : i64}} {
+layer.model @tiny attributes {config = {family = "llama", layers = 2 : i64, vocabulary = 32 : i64}, files = ["a", "b"]} {
   // CHECK: layer.param @embed : tensor<32x16xbf16> from "model.embed_tokens.weight"
   layer.param @embed : tensor<32x16xbf16> from "model.embed_tokens.weight"
-  // CHECK: layer.param @q : tensor<16x16xbf16> from "layers.{}.q" layers(2) {recipe = ["unpermute-rope"]}
-  layer.param @q : tensor<16x16xbf16> from "layers.{}.q" layers(2) {recipe = ["unpermute-rope"]}
+  // CHECK: layer.param @q : tensor<16x16xbf16> from "layers.{}.q" layers(2) {recipe = ["unpermute_rope 2"], sources = [#layer.source<0 at 1024 bytes 512 bf16 [16, 16]>, #layer.source<1 at 8 bytes 512 bf16 [16, 16]>]}
+  layer.param @q : tensor<16x16xbf16> from "layers.{}.q" layers(2) {recipe = ["unpermute_rope 2"], sources = [#layer.source<0 at 1024 bytes 512 bf16 [16, 16]>, #layer.source<1 at 8 bytes 512 bf16 [16, 16]>]}
   layer.param @q_bias : tensor<16xf32> from "layers.{}.q_bias" layers(2)
   layer.param @kv : tensor<8x16xbf16> from "layers.{}.kv" layers(2)
   // CHECK: layer.param @gate : tensor<32x16x!layer.block<q4_1>> from "layers.{}.gate" layers(2)

@@ -1,0 +1,17 @@
+// Parameters read from mapped files through the sources and recipes that bind-weights wrote.
+#pragma once
+
+#include "ir/interpreter/Weights.h"
+#include "support/MappedFile.h"
+#include "support/Result.h"
+
+#include <vector>
+
+namespace fusebox::oracle {
+
+/// A reader of the bound parameters of `model` from its `files`, in the same order. Fails with
+/// ErrorKind::Model if a parameter has no sources, a source leaves its file, or a recipe has a step that is
+/// unknown. The reader keeps the mappings alive; `model` must outlive it.
+Result<WeightRows> boundWeights(layer::ModelOp model, std::vector<MappedFile> files);
+
+} // namespace fusebox::oracle
