@@ -16,7 +16,7 @@ packages=(
   rustc-web cargo-web
   cmake ninja-build ccache pkg-config
   libc6-dev libstdc++-12-dev nlohmann-json3-dev libcli11-dev libyaml-cpp-dev libfmt-dev libbenchmark-dev
-  libgtest-dev libgmock-dev sentencepiece libzstd-dev libxxhash-dev zlib1g-dev
+  libgtest-dev libgmock-dev libzstd-dev libxxhash-dev zlib1g-dev
   python3 python3-venv python3-pip
   unzip git ca-certificates
 )
