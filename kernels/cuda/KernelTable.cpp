@@ -81,7 +81,31 @@ void skinnyGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]
              uint32_t(std::min<int64_t>(work.tiles, work.blocksPerMultiprocessor * multiprocessors))};
 }
 
+void tileGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {rowExtent(shape), 128, 1};
+  grid[1] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "out"), 128)};
+}
+
+void prefillGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {Extent::Tokens, 64, 1};
+  grid[1] = {Extent::Fixed, 1, uint32_t(shapeInteger(shape, "heads"))};
+}
+
+unsigned noShared(const Shape &) { return 0; }
+unsigned tileShared(const Shape &) { return 3 * (128 + 128) * 64 * 2; }
+unsigned prefillShared(const Shape &shape) { return unsigned(4 * 64 * shapeInteger(shape, "headDim") * 2); }
+
 std::string any(const Shape &) { return {}; }
+
+std::string tileShape(const Shape &shape) {
+  return shapeInteger(shape, "in") % 8 ? "rows of the weight must be whole 16-byte vectors (in % 8 = 0)" : "";
+}
+
+std::string prefillShape(const Shape &shape) {
+  return shapeInteger(shape, "headDim") % 16 == 0 && shapeInteger(shape, "headDim") <= 256
+             ? ""
+             : "headDim must be a multiple of 16, at most 256";
+}
 
 std::string normColumns(const Shape &shape) {
   return shapeInteger(shape, "columns") <= 8192 ? "" : "columns must be at most 8192";
@@ -114,6 +138,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        elementsGrid,
+       noShared,
        any},
       {"select_rows",
        "pointwise.cuh",
@@ -125,6 +150,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        selectedGrid,
+       noShared,
        any},
       {"norm",
        "norm.cuh",
@@ -136,6 +162,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        normGrid,
+       noShared,
        normColumns},
       {"linear_skinny",
        "linear_skinny.cuh",
@@ -149,6 +176,7 @@ const std::vector<KernelEntry> &table() {
        "fusebox::LinearSkinny<S>::minBlocks",
        16,
        skinnyGrid,
+       noShared,
        skinnyShape},
       {"rope_angles",
        "rope.cuh",
@@ -160,6 +188,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        tokenGrid,
+       noShared,
        any},
       {"rope",
        "rope.cuh",
@@ -171,6 +200,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        headGrid,
+       noShared,
        any},
       {"kv_write",
        "kv_cache.cuh",
@@ -182,6 +212,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        tokenGrid,
+       noShared,
        any},
       {"prepare_heads",
        "heads.cuh",
@@ -194,6 +225,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        headGrid,
+       noShared,
        any},
       {"attention_decode",
        "attention_decode.cuh",
@@ -205,7 +237,32 @@ const std::vector<KernelEntry> &table() {
        "fusebox::AttentionDecode<S>::minBlocks",
        16,
        decodeGrid,
+       noShared,
        decodeShape},
+      {"linear_tile",
+       "linear_tile.cuh",
+       "product with a bf16 matrix for many rows",
+       "exact",
+       {"in", "out", "hasBias", "biasType", "resultType", "outType", "logitsRows"},
+       {},
+       256,
+       "2",
+       UINT_MAX,
+       tileGrid,
+       tileShared,
+       tileShape},
+      {"attention_prefill",
+       "attention_prefill.cuh",
+       "attention of many tokens, online softmax",
+       "exact",
+       {"heads", "kvHeads", "headDim", "type", "window"},
+       {"scale", "softcap"},
+       128,
+       "1",
+       UINT_MAX,
+       prefillGrid,
+       prefillShared,
+       prefillShape},
       {"glu",
        "pointwise.cuh",
        "activation of the gate times up",
@@ -216,6 +273,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        elementsGrid,
+       noShared,
        any},
       {"add",
        "pointwise.cuh",
@@ -227,6 +285,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        elementsGrid,
+       noShared,
        any},
       {"scale",
        "pointwise.cuh",
@@ -238,6 +297,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        elementsGrid,
+       noShared,
        any},
       {"softcap",
        "pointwise.cuh",
@@ -249,6 +309,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        elementsGrid,
+       noShared,
        any},
       {"argmax",
        "argmax.cuh",
@@ -260,6 +321,7 @@ const std::vector<KernelEntry> &table() {
        "1",
        UINT_MAX,
        argmaxGrid,
+       noShared,
        any},
   };
   return entries;

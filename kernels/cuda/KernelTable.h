@@ -39,6 +39,8 @@ struct KernelEntry {
   unsigned maxRows;      ///< rows of a step it takes at most
   /// The grid for a chip with that many multiprocessors.
   void (*grid)(const Shape &, unsigned multiprocessors, plan::GridDim (&)[3]);
+  /// Dynamic shared memory of a block, in bytes.
+  unsigned (*sharedBytes)(const Shape &);
   /// Empty if the kernel takes the shape; else why not.
   std::string (*accepts)(const Shape &);
 };

@@ -137,15 +137,20 @@ cuda::Function Gpu::kernel(const cuda::KernelRequest &request) {
   std::string name = cuda::kernelName(request);
   if (auto found = functions.find(name); found != functions.end())
     return found->second;
-  return kernelFromSource(name, expect(cuda::kernelSource(request)));
+  cuda::Function function = kernelFromSource(name, expect(cuda::kernelSource(request)));
+  if (unsigned bytes = cuda::findKernel(request.symbol)->sharedBytes(request.shape))
+    check(api.funcSetAttribute(function, cuda::functionMaxDynamicShared, int(bytes)),
+          "reserving shared memory");
+  return function;
 }
 
 void Gpu::launchRaw(cuda::Function function, unsigned gridX, unsigned gridY, unsigned threads,
-                    void **parameters) {
+                    void **parameters, unsigned sharedBytes) {
   cuda::LaunchAttribute attribute{};
   attribute.id = cuda::launchProgrammaticSerialization;
   attribute.programmaticStreamSerialization = 1;
-  cuda::LaunchConfig config{gridX, gridY, 1, threads, 1, 1, 0, stream, &attribute, dependentLaunch ? 1u : 0u};
+  cuda::LaunchConfig config{gridX, gridY,       1,      threads,    1,
+                            1,     sharedBytes, stream, &attribute, dependentLaunch ? 1u : 0u};
   check(api.launchKernelEx(&config, function, parameters, nullptr), "launching a kernel");
 }
 
@@ -163,7 +168,8 @@ void Gpu::launch(const cuda::KernelRequest &request, const std::vector<cuda::Dev
   StepView view = step;
   void *parameters[] = {&pointers, &view};
   launchRaw(kernel(request), blocks ? blocks : unsigned(gridSize(grid[0], step)),
-            unsigned(gridSize(grid[1], step)), entry->blockThreads, parameters);
+            unsigned(gridSize(grid[1], step)), entry->blockThreads, parameters,
+            entry->sharedBytes(request.shape));
 }
 
 void Gpu::synchronise(const std::string &what) {

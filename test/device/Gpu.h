@@ -92,8 +92,8 @@ public:
   /// Queues a kernel of the table with its own grid, or with `blocks` in place of grid[0].
   void launch(const cuda::KernelRequest &request, const std::vector<cuda::DevicePtr> &args,
               const StepView &step, unsigned blocks = 0);
-  void launchRaw(cuda::Function function, unsigned gridX, unsigned gridY, unsigned threads,
-                 void **parameters);
+  void launchRaw(cuda::Function function, unsigned gridX, unsigned gridY, unsigned threads, void **parameters,
+                 unsigned sharedBytes = 0);
   /// Waits for everything queued; ends the program if that takes more than 20 s.
   void synchronise(const std::string &what);
 

@@ -67,6 +67,7 @@ std::vector<Case> checkCases() {
   addHeadCases(cases);
   addLinearCases(cases);
   addAttentionCases(cases);
+  addPrefillCases(cases);
   return cases;
 }
 
@@ -74,6 +75,7 @@ std::vector<Case> benchCases(unsigned multiprocessors) {
   std::vector<Case> cases;
   addBandwidthCases(cases, multiprocessors);
   addDecodeCases(cases, multiprocessors);
+  addPrefillSpeedCases(cases);
   return cases;
 }
 

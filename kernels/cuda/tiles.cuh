@@ -1,0 +1,50 @@
+// Shared-memory tiles for tensor-core kernels: asynchronous copies, swizzled rows, fragment loads.
+#pragma once
+#include "base.cuh"
+
+namespace fusebox {
+
+__device__ __forceinline__ u32 sharedAddress(const void *p) { return u32(__cvta_generic_to_shared(p)); }
+
+/// Starts a copy of 16 bytes to shared memory, or zeroes them there if !inside.
+__device__ __forceinline__ void copyAsync(u32 to, const void *from, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0)
+               : "memory");
+}
+__device__ __forceinline__ void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits until at most Pending committed groups are still under way.
+template <int Pending> __device__ __forceinline__ void waitCopies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/// A tile of rows of `Columns` 2-byte elements. The 16-byte chunks of a row are permuted by the row's number,
+/// so that 8 rows' equal chunks lie in different banks.
+template <int Columns> struct TileLayout {
+  static constexpr int chunks = Columns / 8, rowBytes = Columns * 2;
+  static constexpr int mask = chunks % 8 == 0 ? 7 : chunks % 4 == 0 ? 3 : chunks % 2 == 0 ? 1 : 0;
+  static __device__ __forceinline__ u32 at(u32 base, int row, int chunk) {
+    return base + u32(row * rowBytes + (chunk ^ (row & mask)) * 16);
+  }
+};
+
+/// Four 8×8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
+__device__ __forceinline__ void loadMatrices(u32 (&r)[4], u32 address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+__device__ __forceinline__ void loadMatricesTransposed(u32 (&r)[4], u32 address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+/// Dynamic shared memory of the block.
+__device__ __forceinline__ u32 dynamicShared() {
+  extern __shared__ __align__(128) u8 dynamicSharedBytes[];
+  return sharedAddress(dynamicSharedBytes);
+}
+
+} // namespace fusebox
