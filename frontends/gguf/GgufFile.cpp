@@ -14,6 +14,8 @@ constexpr uint32_t supportedVersion = 3;
 constexpr uint64_t defaultAlignment = 32;
 constexpr uint64_t maxKeyBytes = 65535;
 constexpr int maxArrayDepth = 4;
+/// Far more than any model has: what bounds memory for a file that is huge itself.
+constexpr uint64_t maxEntries = 1 << 16, maxTensors = 1 << 20, maxArrayItems = 1 << 24;
 /// Bytes of the shortest possible metadata entry (key length, type, one byte) and tensor entry (name length,
 /// rank, one extent, type, offset): what bounds a believable count.
 constexpr uint64_t minEntryBytes = 8 + 4 + 1;
@@ -184,6 +186,8 @@ Result<GgufArray> Parser::array(int depth) {
   // A string takes at least its length's 8 bytes, an array its type's 4 and its count's 8.
   if (result.count > left() / 8)
     return truncated();
+  if (result.count > maxArrayItems)
+    return fail("has a metadata array of " + std::to_string(result.count) + " items; it is damaged");
   if (result.elementType == GgufType::Array && depth == maxArrayDepth)
     return fail("has metadata arrays nested deeper than " + std::to_string(maxArrayDepth) + " levels");
   for (uint64_t i = 0; i < result.count; ++i) {
@@ -269,6 +273,9 @@ Result<GgufHeader> Parser::parse() {
   FUSEBOX_ASSIGN(uint64_t entryCount, number<uint64_t>());
   if (entryCount > left() / minEntryBytes || tensorCount > left() / minTensorBytes)
     return truncated();
+  if (entryCount > maxEntries || tensorCount > maxTensors)
+    return fail("has " + std::to_string(entryCount) + " metadata entries and " + std::to_string(tensorCount) +
+                " tensors; it is damaged");
 
   GgufHeader header;
   for (uint64_t i = 0; i < entryCount; ++i)

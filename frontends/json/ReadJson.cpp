@@ -40,6 +40,8 @@ private:
 } // namespace
 
 Result<json> fusebox::readJson(std::span<const std::byte> text, const std::string &name) {
+  if (text.size() > maxJsonBytes)
+    return modelError(name + ": too large for JSON of a model, " + std::to_string(text.size()) + " bytes");
   auto *begin = reinterpret_cast<const char *>(text.data());
   auto watcher = std::make_shared<Watcher>();
   try {

@@ -11,8 +11,12 @@
 
 namespace fusebox {
 
+/// Largest text accepted, in bytes: the limit of a safetensors header. A parsed text takes up to 35 times its
+/// size.
+inline constexpr size_t maxJsonBytes = 100'000'000;
+
 /// Parses `text`, whole. Fails with ErrorKind::Model on a syntax error, a key that occurs twice in one
-/// object, or nesting deeper than 64; `name` is the file for the message.
+/// object, nesting deeper than 64, or more than maxJsonBytes; `name` is the file for the message.
 Result<nlohmann::json> readJson(std::span<const std::byte> text, const std::string &name);
 
 /// Maps and parses a file.

@@ -18,9 +18,9 @@ using namespace fusebox::test;
 
 namespace {
 
-/// What a reader may use: a constant, and for each byte of the file the size of the record that a byte or two
-/// of text can make ("0," becomes a JSON value, "[" one with a set of keys beside it).
-uint64_t memoryLimit(size_t fileBytes) { return (1 << 20) + 200 * uint64_t(fileBytes); }
+/// What a reader may use: a constant, and for each byte of the file some tens ("{}," becomes a JSON value of
+/// 100).
+uint64_t memoryLimit(size_t fileBytes) { return (1 << 20) + 64 * uint64_t(fileBytes); }
 
 /// Reads the first and last byte of a range, for the sanitizers to see.
 void touch(std::span<const std::byte> bytes) {
