@@ -54,6 +54,14 @@ static int64_t nowNs() {
       .count();
 }
 
+std::optional<std::string> fusebox::rememberedHash(const MappedFile &file) {
+  std::string folder = cacheFolder();
+  if (folder.empty())
+    return std::nullopt;
+  std::string identity = identityText(file.identity());
+  return recall(entryPath(folder, identity), identity);
+}
+
 Result<std::string> fusebox::contentHash(const MappedFile &file, HashMemo memo) {
   std::string folder = cacheFolder();
   std::string identity = identityText(file.identity());

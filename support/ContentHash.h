@@ -6,6 +6,7 @@
 #include "support/MappedFile.h"
 #include "support/Result.h"
 
+#include <optional>
 #include <string>
 
 namespace fusebox {
@@ -26,5 +27,8 @@ enum class HashMemo {
 /// when it was read: a younger one could change again within its timestamp's grain. No cache folder, no memo:
 /// not an error. Fails with ErrorKind::Model if the file changed while it was read.
 Result<std::string> contentHash(const MappedFile &file, HashMemo memo = HashMemo::Use);
+
+/// The hash that contentHash would return without reading the file, if one is remembered.
+std::optional<std::string> rememberedHash(const MappedFile &file);
 
 } // namespace fusebox

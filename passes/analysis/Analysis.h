@@ -22,6 +22,10 @@ struct Analysis {
   Heuristic heuristic;
   std::vector<Verdict> verdicts; ///< by metric, layer, contract
   Status certified = Status::Compatible;
+  /// The heuristic after rebalancing, if the model has q and k norms, and how many rotary pairs could not be
+  /// moved.
+  std::optional<Heuristic> rebalanced;
+  int64_t rebalanceHeld = 0;
 
   /// The verdict, or null.
   const Verdict *find(int64_t layer, std::string_view node, Contract contract) const;

@@ -65,6 +65,7 @@ struct ModelFacts {
   DType activations = DType::BF16;
   NormRounding normRounding = NormRounding::NormalisedThenScaled;
   GainConvention gainConvention = GainConvention::Plain;
+  DType normStorage = DType::BF16; ///< type that gains are stored in
   NormPlacement placement = NormPlacement::Pre;
   QkNorm qkNorm = QkNorm::None;
   RopeStyle ropeStyle = RopeStyle::HalfSplit;

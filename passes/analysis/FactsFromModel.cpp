@@ -119,9 +119,12 @@ Result<ModelFacts> fusebox::factsFromModel(const LoadedModel &model, std::string
   facts.headDim = spec.headDim;
   facts.intermediate = spec.intermediate;
   facts.vocab = spec.vocab;
-  facts.activations = options.activations.value_or(spec.dtype);
+  // As at import: a model in f16 computes in f32, for which there are kernels.
+  facts.activations = options.activations.value_or(spec.dtype == DType::F16 ? DType::F32 : spec.dtype);
   facts.normRounding = spec.norm.rounding;
   facts.gainConvention = spec.norm.gain;
+  if (const StoredTensor *norm = model.find("q_norm"))
+    facts.normStorage = norm->dtype;
   facts.placement = spec.norm.placement;
   facts.qkNorm = spec.qkNorm;
   facts.ropeStyle = spec.rope.style;

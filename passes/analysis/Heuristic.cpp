@@ -74,8 +74,39 @@ double fusebox::ramp(double value, double limit) {
   return (limit - value) / (limit / 2);
 }
 
+void fusebox::applyLimits(Heuristic &heuristic, const HeuristicLimits &limits) {
+  heuristic.ratio = heuristic.variance = heuristic.score = heuristic.estimatedError = 0;
+  heuristic.amplification = 1;
+  heuristic.extremeLayers = heuristic.notFinite = 0;
+  heuristic.status = Status::NotApplicable;
+  if (heuristic.layers.empty())
+    return;
+  for (HeuristicLayer &layer : heuristic.layers) {
+    layer.problematic = layer.ratio() > limits.ratio;
+    layer.extreme = layer.max() > limits.extreme;
+    heuristic.notFinite += (layer.q ? layer.q->notFinite : 0) + (layer.k ? layer.k->notFinite : 0);
+    heuristic.ratio = std::max(heuristic.ratio, layer.ratio());
+    heuristic.variance = std::max(heuristic.variance, layer.variance());
+    heuristic.extremeLayers += layer.extreme;
+    if (layer.problematic)
+      heuristic.amplification *= layer.max();
+  }
+  heuristic.estimatedError = limits.errorUnit * heuristic.amplification;
+  heuristic.score =
+      limits.ratioShare * ramp(heuristic.ratio, limits.ratio) +
+      limits.amplificationShare * ramp(heuristic.amplification, limits.amplification) +
+      limits.extremeShare * (1 - double(heuristic.extremeLayers) / double(heuristic.modelLayers)) +
+      limits.varianceShare * ramp(heuristic.variance, limits.variance);
+  if (heuristic.estimatedError > limits.error || heuristic.score < limits.incompatibleBelow ||
+      heuristic.notFinite != 0)
+    heuristic.status = Status::Incompatible;
+  else
+    heuristic.status = heuristic.score < limits.warningBelow ? Status::Warning : Status::Compatible;
+}
+
 Heuristic fusebox::scoreHeuristic(const ModelFacts &facts, const HeuristicLimits &limits) {
   Heuristic result;
+  result.modelLayers = int64_t(facts.layers.size());
   for (size_t i = 0; i < facts.layers.size(); ++i) {
     const LayerFacts &weights = facts.layers[i];
     if (!weights.qNorm && !weights.kNorm)
@@ -86,27 +117,8 @@ Heuristic fusebox::scoreHeuristic(const ModelFacts &facts, const HeuristicLimits
       layer.q = summariseGain(weights.qNorm->gain);
     if (weights.kNorm)
       layer.k = summariseGain(weights.kNorm->gain);
-    layer.problematic = layer.ratio() > limits.ratio;
-    layer.extreme = layer.max() > limits.extreme;
-    result.notFinite += (layer.q ? layer.q->notFinite : 0) + (layer.k ? layer.k->notFinite : 0);
-    result.ratio = std::max(result.ratio, layer.ratio());
-    result.variance = std::max(result.variance, layer.variance());
-    result.extremeLayers += layer.extreme;
-    if (layer.problematic)
-      result.amplification *= layer.max();
     result.layers.push_back(layer);
   }
-  if (result.layers.empty())
-    return result;
-  result.estimatedError = limits.errorUnit * result.amplification;
-  result.score = limits.ratioShare * ramp(result.ratio, limits.ratio) +
-                 limits.amplificationShare * ramp(result.amplification, limits.amplification) +
-                 limits.extremeShare * (1 - double(result.extremeLayers) / double(facts.layers.size())) +
-                 limits.varianceShare * ramp(result.variance, limits.variance);
-  if (result.estimatedError > limits.error || result.score < limits.incompatibleBelow ||
-      result.notFinite != 0)
-    result.status = Status::Incompatible;
-  else
-    result.status = result.score < limits.warningBelow ? Status::Warning : Status::Compatible;
+  applyLimits(result, limits);
   return result;
 }

@@ -54,12 +54,16 @@ struct Heuristic {
   double amplification = 1;       ///< product of the problematic layers' largest weights
   double estimatedError = 0;
   int64_t extremeLayers = 0, notFinite = 0;
+  int64_t modelLayers = 0;            ///< all of them, with q and k norms or without
   std::vector<HeuristicLayer> layers; ///< empty if not applicable
   bool applicable() const { return status != Status::NotApplicable; }
 };
 
 /// 1 up to half the limit, 0 from the limit on, linear between.
 double ramp(double value, double limit);
+
+/// Scores `heuristic` anew from its layers' summaries.
+void applyLimits(Heuristic &heuristic, const HeuristicLimits &limits);
 
 Heuristic scoreHeuristic(const ModelFacts &facts, const HeuristicLimits &limits);
 

@@ -78,6 +78,8 @@ std::string readFile(const std::string &path);
 /// Bytes from "8G", "512M", "1.5GiB" or a plain number.
 uint64_t parseBytes(const std::string &text);
 
+void addCheckCommand(CLI::App &app);
+void addRebalanceCommand(CLI::App &app);
 void addCompileCommand(CLI::App &app);
 void addRunCommand(CLI::App &app);
 void addChatCommand(CLI::App &app);

@@ -14,6 +14,8 @@ int main(int argc, char **argv) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 success, 1 and 2 verdicts of check, 10 usage, 11 model or file unusable,\n"
              "12 resource missing, 13 internal error. `fusebox COMMAND --help` shows examples.");
+  cli::addCheckCommand(app);
+  cli::addRebalanceCommand(app);
   cli::addCompileCommand(app);
   cli::addRunCommand(app);
   cli::addChatCommand(app);

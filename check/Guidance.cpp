@@ -1,0 +1,100 @@
+#include "check/Guidance.h"
+
+#include <cmath>
+#include <fmt/format.h>
+
+using namespace fusebox;
+
+namespace {
+
+std::string layerNumbers(const std::vector<int64_t> &layers) {
+  std::string text;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    size_t last = i;
+    while (last + 1 < layers.size() && layers[last + 1] == layers[last] + 1)
+      ++last;
+    text += (text.empty() ? "" : ", ") + std::to_string(layers[i]);
+    if (last > i)
+      text += (last > i + 1 ? "-" : ", ") + std::to_string(layers[last]);
+    i = last;
+  }
+  return text;
+}
+
+std::string rebalancing(const CheckReport &report) {
+  const Heuristic &now = report.analysis.heuristic;
+  Heuristic after = *report.analysis.rebalanced;
+  applyLimits(after, report.limits.heuristic);
+  std::string text = fmt::format("fusebox rebalance would bring the score from {:.2f} to {:.2f} ({}): "
+                                 "largest max/median {:.1f} -> {:.1f}, extreme "
+                                 "layers {} -> {}; outputs keep their bits and certificates stay as they are",
+                                 now.score, after.score, statusName(after.status), now.ratio, after.ratio,
+                                 now.extremeLayers, after.extremeLayers);
+  if (report.analysis.rebalanceHeld != 0)
+    text += fmt::format(
+        "; {} rotary pairs would stay, because their stored gains can't hold the multiple exactly",
+        report.analysis.rebalanceHeld);
+  return text;
+}
+
+/// Decoupled weight decay shrinks a weight by exp(−decay · Σ learning rates) if its gradient does not change.
+std::string decay(const CheckReport &report) {
+  constexpr double exampleRates =
+      15; // 100,000 steps of a cosine schedule from 3e-4: half the peak on average
+  double limit = report.limits.heuristic.extreme, largest = 0;
+  std::vector<int64_t> layers;
+  bool q = false, k = false;
+  for (const HeuristicLayer &layer : report.analysis.heuristic.layers) {
+    if (!layer.extreme)
+      continue;
+    layers.push_back(layer.layer);
+    largest = std::max(largest, layer.max());
+    q |= layer.q && layer.q->max > limit;
+    k |= layer.k && layer.k->max > limit;
+  }
+  if (layers.empty() || !std::isfinite(largest))
+    return {};
+  double shrink = std::log(largest / limit);
+  return fmt::format(
+      "training: decoupled weight decay on the {} norm weights of layers {}, with decay x (sum of learning "
+      "rates) >= ln({:.1f}/{:.1f}) = {:.2f}, would have kept them below {:.1f} (e.g. decay {:.2g} for a sum "
+      "of {:g}: 100,000 steps of a cosine from 3e-4), gradients being equal",
+      q && k ? "q and k" : (q ? "q" : "k"), layerNumbers(layers), largest, limit, shrink, limit,
+      shrink / exampleRates, exampleRates);
+}
+
+/// A penalty on the spread holds a weight where its pull equals the gradient that drives it.
+std::string spread(const CheckReport &report) {
+  double limit = report.limits.heuristic.ratio, largest = 0;
+  std::vector<int64_t> layers;
+  for (const HeuristicLayer &layer : report.analysis.heuristic.layers)
+    if (layer.problematic) {
+      layers.push_back(layer.layer);
+      largest = std::max(largest, layer.ratio());
+    }
+  if (layers.empty())
+    return {};
+  std::string needed =
+      std::isfinite(largest)
+          ? fmt::format("shrinks the outlier by {:.2f} before training ends", limit / largest)
+          : "keeps the median off 0";
+  return fmt::format("training: in layers {} single weights stand out from their median; a penalty c x "
+                     "sum(log(|w|/median))^2 "
+                     "acts on them alone: choose c so that c x (sum of learning rates) x 2 ln({:g}) / |w| {}",
+                     layerNumbers(layers), limit, needed);
+}
+
+} // namespace
+
+std::vector<std::string> fusebox::guidanceFor(const CheckReport &report) {
+  std::vector<std::string> lines;
+  const Heuristic &heuristic = report.analysis.heuristic;
+  if (!heuristic.applicable())
+    return lines;
+  if (report.analysis.rebalanced && heuristic.status != Status::Compatible)
+    lines.push_back(rebalancing(report));
+  for (std::string line : {decay(report), spread(report)})
+    if (!line.empty())
+      lines.push_back(std::move(line));
+  return lines;
+}
