@@ -71,6 +71,7 @@ Result<std::string> fusebox::contentHash(const MappedFile &file, HashMemo memo) 
       return *known;
 
   int64_t started = nowNs();
+  file.expectWholeRead();
   std::string hash = hash128(file.bytes());
   FUSEBOX_ASSIGN(MappedFile now, MappedFile::open(file.path()));
   if (!(now.identity() == file.identity()))

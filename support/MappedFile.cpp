@@ -38,3 +38,9 @@ Result<MappedFile> MappedFile::open(const std::string &path) {
   close(fd);
   return file;
 }
+
+void MappedFile::expectWholeRead() const {
+  // Advice only: a system without large pages for files refuses it, and nothing is lost.
+  if (size != 0)
+    (void)madvise(const_cast<std::byte *>(mapping.get()), size, MADV_HUGEPAGE);
+}

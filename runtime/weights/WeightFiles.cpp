@@ -59,6 +59,7 @@ Result<WeightFiles> WeightFiles::open(const Program &program, const PlanReader &
       auto found = MappedFile::open(path);
       if (!found)
         return modelError(found.error().message + "; " + expectation(file) + "; " + remedy);
+      found->expectWholeRead();
       FUSEBOX_TRY(verify(file, *found, options.verify));
       opened.files[i] = found->bytes();
       opened.mapped[i] = std::move(*found);

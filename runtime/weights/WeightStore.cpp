@@ -23,6 +23,11 @@ WeightMemory fusebox::weightMemory(const Program &program, bool sharesHostMemory
     uint64_t each = inPlace ? weight.bytes : alignUp(weight.bytes, weightAlignment);
     (inPlace ? memory.mapped : memory.owned) += each * weight.instances.size();
   }
+  // Weights that share their bytes (tied embeddings) are in memory once.
+  uint64_t files = 0;
+  for (const WeightFile &file : program.files)
+    files = file.size > UINT64_MAX - files ? UINT64_MAX : files + file.size;
+  memory.mapped = std::min(memory.mapped, files);
   return memory;
 }
 
