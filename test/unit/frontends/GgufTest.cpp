@@ -1,4 +1,5 @@
 #include "frontends/gguf/GgufFile.h"
+#include "frontends/gguf/GgufTokenizer.h"
 #include "test/unit/frontends/TestFiles.h"
 
 #include <gmock/gmock.h>
@@ -136,6 +137,48 @@ TEST(Gguf, RefusesDamagedDirectories) {
     nested += raw(uint32_t(9)) + raw(uint64_t(1));
   EXPECT_THAT(errorOf(GgufBuilder().entry("k", 9, nested + std::string(64, '\0')).build()),
               HasSubstr("nested deeper"));
+}
+
+TEST(Gguf, HandsOverItsTokenizer) {
+  GgufBuilder gguf = tinyLlamaGguf();
+  gguf.text("tokenizer.ggml.model", "llama").flag("tokenizer.ggml.add_bos_token", false);
+  gguf.numbers<float>("tokenizer.ggml.scores", 6, {0, 0, 0, -1, -2.5f});
+  gguf.numbers<int32_t>("tokenizer.ggml.token_type", 5, {2, 3, 3, 1, 1});
+  gguf.texts("tokenizer.ggml.merges", {"a b"}).text("tokenizer.chat_template", "{{ messages }}");
+  std::string file = gguf.build();
+  Result<GgufHeader> header = parseGguf(asBytes(file), "m.gguf");
+  ASSERT_TRUE(header) << header.error().message;
+  Result<GgufTokenizerData> data = readGgufTokenizer(header->metadata);
+  ASSERT_TRUE(data) << data.error().message;
+  EXPECT_EQ(data->model, "llama");
+  EXPECT_THAT(data->tokens, ElementsAre("<unk>", "<s>", "</s>", "a", "b"));
+  EXPECT_THAT(data->scores, ElementsAre(0, 0, 0, -1, -2.5f));
+  EXPECT_THAT(data->tokenTypes, ElementsAre(2, 3, 3, 1, 1));
+  EXPECT_THAT(data->merges, ElementsAre("a b"));
+  EXPECT_EQ(data->bosId, 1u);
+  EXPECT_EQ(data->eosId, 2u);
+  EXPECT_EQ(data->padId, std::nullopt);
+  EXPECT_EQ(data->addBos, false);
+  EXPECT_EQ(data->addEos, std::nullopt);
+  EXPECT_EQ(data->chatTemplate, "{{ messages }}");
+}
+
+TEST(Gguf, RefusesTokenizerKeysOfTheWrongType) {
+  auto errorWith = [](auto change) {
+    GgufBuilder gguf;
+    change(gguf);
+    std::string file = gguf.build();
+    Result<GgufHeader> header = parseGguf(asBytes(file), "m.gguf");
+    Result<GgufTokenizerData> data = readGgufTokenizer(header->metadata);
+    return data ? "no error" : data.error().message;
+  };
+  EXPECT_EQ(errorWith([](GgufBuilder &g) {}), "no error") << "no tokenizer";
+  EXPECT_THAT(errorWith([](GgufBuilder &g) { g.u32("tokenizer.ggml.tokens", 1); }),
+              HasSubstr("a list of texts"));
+  EXPECT_THAT(errorWith([](GgufBuilder &g) { g.texts("tokenizer.ggml.scores", {"a"}); }),
+              HasSubstr("list of numbers"));
+  EXPECT_THAT(errorWith([](GgufBuilder &g) { g.entry("tokenizer.ggml.bos_token_id", 5, raw(int32_t(-1))); }),
+              HasSubstr("'tokenizer.ggml.bos_token_id' must be a token id"));
 }
 
 } // namespace
