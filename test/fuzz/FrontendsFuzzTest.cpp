@@ -2,7 +2,7 @@
 #include "frontends/CheckParameters.h"
 #include "frontends/ReadSpec.h"
 #include "frontends/families/Family.h"
-#include "frontends/gguf/GgufFile.h"
+#include "frontends/gguf/GgufTokenizer.h"
 #include "frontends/json/ReadJson.h"
 #include "frontends/safetensors/SafetensorsHeader.h"
 #include "support/Dequantise.h"
@@ -256,6 +256,8 @@ TEST(FuzzGguf, EndsInAnErrorOrInTensorsInsideTheFile) {
             header->metadata.asIntegers(key);
             header->metadata.asReals(key);
           }
+          if (Result<GgufTokenizerData> tokenizer = readGgufTokenizer(header->metadata); !tokenizer)
+            expectModelError(tokenizer.error());
           for (const StoredTensor &tensor : header->tensors) {
             std::span<const std::byte> data = input.subspan(tensor.offset, tensor.bytes);
             touch(data);
