@@ -168,6 +168,46 @@ TEST(Config, KnowsWhatSetsFamiliesApart) {
   EXPECT_EQ(ernie->rope.theta, 500000);
 }
 
+TEST(Config, ReadsQwen2AsPublished) {
+  // Qwen2.5-0.5B-Instruct
+  json config = {{"architectures", {"Qwen2ForCausalLM"}},
+                 {"attention_dropout", 0.0},
+                 {"bos_token_id", 151643},
+                 {"eos_token_id", 151645},
+                 {"hidden_act", "silu"},
+                 {"hidden_size", 896},
+                 {"initializer_range", 0.02},
+                 {"intermediate_size", 4864},
+                 {"max_position_embeddings", 32768},
+                 {"max_window_layers", 21},
+                 {"model_type", "qwen2"},
+                 {"num_attention_heads", 14},
+                 {"num_hidden_layers", 24},
+                 {"num_key_value_heads", 2},
+                 {"rms_norm_eps", 1e-6},
+                 {"rope_theta", 1000000.0},
+                 {"sliding_window", 32768},
+                 {"tie_word_embeddings", true},
+                 {"torch_dtype", "bfloat16"},
+                 {"transformers_version", "4.43.1"},
+                 {"use_cache", true},
+                 {"use_sliding_window", false},
+                 {"vocab_size", 151936}};
+  Result<ModelSpec> spec = read(config);
+  ASSERT_TRUE(spec) << spec.error().message;
+  EXPECT_TRUE(spec->attention.qkvBias);
+  EXPECT_FALSE(spec->attention.outputBias);
+  EXPECT_EQ(spec->headDim, 64);
+  EXPECT_EQ(spec->rope.theta, 1000000);
+  EXPECT_EQ(spec->rope.style, RopeStyle::HalfSplit);
+  EXPECT_EQ(spec->attention.slidingWindow, std::nullopt);
+  ASSERT_NE(spec->findParameter("v_bias"), nullptr);
+  EXPECT_EQ(spec->findParameter("v_bias")->shape, std::vector<int64_t>{128});
+  EXPECT_EQ(spec->findParameter("o_bias"), nullptr);
+  config["use_sliding_window"] = true;
+  EXPECT_THAT(errorOf(config), HasSubstr("use_sliding_window"));
+}
+
 // A family file's own errors name the line.
 
 std::string familyError(const std::string &text) {

@@ -149,4 +149,29 @@ TEST(Gguf, RefusesMetadataThatWouldChangeTheMathematics) {
               HasSubstr("'mamba'; known are "));
 }
 
+TEST(LoadModel, ReadsQwen2OfBothKinds) {
+  TemporaryFolder folder;
+  nlohmann::json config = tinyLlamaConfig();
+  config["model_type"] = "qwen2";
+  config["architectures"] = {"Qwen2ForCausalLM"};
+  folder.write("config.json", config.dump());
+  auto tensors = tinyLlamaTensors();
+  GgufBuilder gguf = tinyLlamaGguf("qwen2");
+  for (int layer = 0; layer < 2; ++layer) {
+    std::string index = std::to_string(layer);
+    for (auto [name, size] : {std::pair<std::string, int64_t>{"q", 8}, {"k", 4}, {"v", 4}}) {
+      tensors.push_back({"model.layers." + index + ".self_attn." + name + "_proj.bias", {size}});
+      gguf.zeros("blk." + index + ".attn_" + name + ".bias", {size});
+    }
+  }
+  folder.write("model.safetensors", safetensors(tensors));
+  for (const std::string &path : {folder.path(), folder.write("m.gguf", gguf.build())}) {
+    Result<LoadedModel> model = loadModel(path);
+    ASSERT_TRUE(model) << model.error().message;
+    EXPECT_TRUE(model->spec.attention.qkvBias);
+    EXPECT_EQ(model->spec.findParameter("q")->recipe, "identity") << "llama.cpp turns qwen2 half-split too";
+    EXPECT_NE(model->find("k_bias", 1), nullptr);
+  }
+}
+
 } // namespace

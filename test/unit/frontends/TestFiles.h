@@ -136,12 +136,15 @@ private:
 
 /// Metadata and tensors of a two-layer model of llama's shape: hidden 8, 2 heads, 1 kv head, 12 intermediate,
 /// 5 words.
-inline GgufBuilder tinyLlamaGguf() {
+inline GgufBuilder tinyLlamaGguf(const std::string &architecture = "llama") {
   GgufBuilder gguf;
-  gguf.text("general.architecture", "llama").u32("llama.block_count", 2).u32("llama.embedding_length", 8);
-  gguf.u32("llama.attention.head_count", 2).u32("llama.attention.head_count_kv", 1);
-  gguf.u32("llama.feed_forward_length", 12).u32("llama.context_length", 64);
-  gguf.f32("llama.attention.layer_norm_rms_epsilon", 1e-5f).f32("llama.rope.freq_base", 10000);
+  gguf.text("general.architecture", architecture);
+  auto key = [&](const char *name) { return architecture + "." + name; };
+  gguf.u32(key("block_count"), 2).u32(key("embedding_length"), 8).u32(key("feed_forward_length"), 12);
+  gguf.u32(key("attention.head_count"), 2)
+      .u32(key("attention.head_count_kv"), 1)
+      .u32(key("context_length"), 64);
+  gguf.f32(key("attention.layer_norm_rms_epsilon"), 1e-5f).f32(key("rope.freq_base"), 10000);
   gguf.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2);
   gguf.texts("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", "a", "b"});
   gguf.zeros("token_embd.weight", {5, 8}).zeros("output_norm.weight", {8});
