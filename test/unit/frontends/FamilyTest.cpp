@@ -208,6 +208,41 @@ TEST(Config, ReadsQwen2AsPublished) {
   EXPECT_THAT(errorOf(config), HasSubstr("use_sliding_window"));
 }
 
+TEST(Config, ReadsMistralAsPublished) {
+  // Mistral-7B-Instruct-v0.3
+  json config = {{"architectures", {"MistralForCausalLM"}},
+                 {"attention_dropout", 0.0},
+                 {"bos_token_id", 1},
+                 {"eos_token_id", 2},
+                 {"hidden_act", "silu"},
+                 {"hidden_size", 4096},
+                 {"initializer_range", 0.02},
+                 {"intermediate_size", 14336},
+                 {"max_position_embeddings", 32768},
+                 {"model_type", "mistral"},
+                 {"num_attention_heads", 32},
+                 {"num_hidden_layers", 32},
+                 {"num_key_value_heads", 8},
+                 {"rms_norm_eps", 1e-5},
+                 {"rope_theta", 1000000.0},
+                 {"sliding_window", nullptr},
+                 {"tie_word_embeddings", false},
+                 {"torch_dtype", "bfloat16"},
+                 {"transformers_version", "4.42.0.dev0"},
+                 {"use_cache", true},
+                 {"vocab_size", 32768}};
+  Result<ModelSpec> spec = read(config);
+  ASSERT_TRUE(spec) << spec.error().message;
+  EXPECT_EQ(spec->headDim, 128);
+  EXPECT_EQ(spec->findParameter("q_bias"), nullptr);
+  EXPECT_EQ(spec->findParameter("k")->shape, (std::vector<int64_t>{1024, 4096}));
+  EXPECT_NE(spec->findParameter("lm_head"), nullptr);
+  config["sliding_window"] = 4096; // version 0.1
+  EXPECT_THAT(errorOf(config), HasSubstr("sliding window ('sliding_window' = 4096, context 32768)"));
+  config["sliding_window"] = 32768;
+  EXPECT_EQ(errorOf(config), "no error") << "a window as long as the context hides nothing";
+}
+
 // A family file's own errors name the line.
 
 std::string familyError(const std::string &text) {
