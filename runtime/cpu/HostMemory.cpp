@@ -1,28 +1,16 @@
 #include "runtime/cpu/HostMemory.h"
 
+#include "runtime/cpu/ControlGroup.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <optional>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 using namespace fusebox;
-
-/// The number after `key` in a file of "key value" lines; without a key, the file's first number.
-static std::optional<uint64_t> readNumber(const std::string &path, const std::string &key = {}) {
-  std::ifstream file(path);
-  std::string word;
-  uint64_t value;
-  if (!key.empty())
-    while (file >> word && word != key)
-      ;
-  if (file >> value)
-    return value;
-  return std::nullopt;
-}
+using namespace fusebox::cpu;
 
 /// What is left under the limits of one control-group folder; cache that can be dropped counts as free.
 static uint64_t groupLeft(const std::string &folder, const char *limitFile, const char *usageFile) {
@@ -39,16 +27,9 @@ static uint64_t groupLeft(const std::string &folder, const char *limitFile, cons
 /// The least that any control group above this process leaves.
 static uint64_t groupsLeft() {
   uint64_t least = groupLeft("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (line.rfind("0::", 0) != 0)
-      continue;
-    for (std::string path = line.substr(3);; path.erase(path.rfind('/'))) {
-      least = std::min(least, groupLeft("/sys/fs/cgroup" + path, "memory.max", "memory.current"));
-      if (path.find('/') == std::string::npos)
-        break;
-    }
-  }
+  forEachControlGroup([&](const std::string &folder) {
+    least = std::min(least, groupLeft(folder, "memory.max", "memory.current"));
+  });
   return least;
 }
 

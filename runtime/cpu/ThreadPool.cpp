@@ -1,5 +1,8 @@
 #include "runtime/cpu/ThreadPool.h"
 
+#include "runtime/cpu/ControlGroup.h"
+
+#include <algorithm>
 #include <chrono>
 #include <sched.h>
 #if defined(__x86_64__)
@@ -35,10 +38,11 @@ int64_t nowNs() {
 } // namespace
 
 unsigned fusebox::cpu::usableCpus() {
+  unsigned found = std::thread::hardware_concurrency();
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof(set), &set) == 0)
-    return unsigned(CPU_COUNT(&set));
-  unsigned found = std::thread::hardware_concurrency();
+    found = unsigned(CPU_COUNT(&set));
+  found = std::min(found, cpuQuota().value_or(found));
   return found ? found : 1;
 }
 

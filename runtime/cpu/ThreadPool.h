@@ -57,7 +57,7 @@ private:
   static void release(std::atomic<uint32_t> &value, uint32_t next);
 };
 
-/// CPUs that this process may use.
+/// CPUs that this process may use: by affinity and by its container's quota.
 unsigned usableCpus();
 
 } // namespace fusebox::cpu

@@ -11,6 +11,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <future>
 #include <random>
 
 using namespace fusebox;
@@ -71,28 +72,35 @@ Result<std::vector<int32_t>> parseIds(const std::string &list) {
   return ids;
 }
 
-/// What a plan knows about text, with the tokenizer opened.
+/// What a plan knows about text. The tokenizer opens on a thread of its own, beside the weights.
 struct Text {
   TextAssets assets;
+  std::future<Result<Tokenizer>> opening;
   std::optional<Tokenizer> tokenizer;
   std::vector<int32_t> eosIds;
 };
 
-Result<Text> openText(const plan::PlanReader &plan) {
+Result<Text> readText(const plan::PlanReader &plan) {
   Text text;
   const plan::Section *section = plan.find(plan::SectionKind::TextAssets);
   if (!section)
     return text;
   FUSEBOX_ASSIGN(std::vector<std::byte> bytes, plan.read(*section));
   FUSEBOX_ASSIGN(text.assets, parseTextAssets(bytes));
-  if (text.assets.kind == TokenizerKind::None) {
+  if (text.assets.kind != TokenizerKind::None)
+    text.opening = openTokenizerAsync(text.assets);
+  return text;
+}
+
+Result<void> finishText(Text &text) {
+  if (!text.opening.valid()) {
     FUSEBOX_ASSIGN(GenerationDefaults defaults, readGenerationDefaults(text.assets));
     text.eosIds = defaults.eosIds;
-    return text;
+    return {};
   }
-  FUSEBOX_ASSIGN(text.tokenizer, Tokenizer::open(text.assets));
+  FUSEBOX_ASSIGN(text.tokenizer, text.opening.get());
   FUSEBOX_ASSIGN(text.eosIds, endOfTextIds(text.assets, *text.tokenizer));
-  return text;
+  return {};
 }
 
 Result<std::vector<int32_t>> promptIds(const Arguments &a, const Text &text) {
@@ -119,9 +127,10 @@ Result<FinishReason> run(Arguments &a) {
   if (a.prompt.empty() && a.ids.empty())
     return usageError("a prompt is needed: -p TEXT or --ids 1,2,3");
   FUSEBOX_ASSIGN(plan::PlanReader plan, plan::PlanReader::open(a.plan));
-  FUSEBOX_ASSIGN(Text text, openText(plan));
-  FUSEBOX_ASSIGN(std::vector<int32_t> prompt, promptIds(a, text));
+  FUSEBOX_ASSIGN(Text text, readText(plan));
   FUSEBOX_ASSIGN(std::unique_ptr<Session> session, Session::open(plan, a.session));
+  FUSEBOX_TRY(finishText(text));
+  FUSEBOX_ASSIGN(std::vector<int32_t> prompt, promptIds(a, text));
   if (!a.seedGiven)
     a.generate.sampling.seed = std::random_device()();
 

@@ -70,7 +70,7 @@ TEST(Program, InconsistenciesAreRefused) {
       {"codeBytes", [](Program &p) { p.images[0].codeBytes = p.images[0].bytes.size() + 1; }},
       {"entry", [](Program &p) { p.kernels[0].entry = p.images[0].codeBytes; }},
       {"no variant", [](Program &p) { p.launches[0].variants.clear(); }},
-      {"ascending", [](Program &p) { p.launches[0].variants[0].maxRows = UINT32_MAX; }},
+      {"ascending", [](Program &p) { p.launches[0].variants[0].maxRows = 0; }},
       {"any number of rows", [](Program &p) { p.launches[0].variants.back().maxRows = 8; }},
       {"kernel that does not exist", [](Program &p) { p.launches[0].variants[0].kernel = 99; }},
       {"tile", [](Program &p) { p.launches[0].variants[0].grid[1].tile = 0; }},

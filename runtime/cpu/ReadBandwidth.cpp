@@ -1,0 +1,84 @@
+#include "runtime/cpu/ReadBandwidth.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <set>
+#include <sys/mman.h>
+#include <thread>
+#include <vector>
+
+using namespace fusebox;
+
+namespace {
+typedef uint64_t Vector __attribute__((vector_size(64)));
+
+/// Reads [begin, end) once; the result keeps the loads from being dropped.
+uint64_t readOnce(const std::byte *begin, const std::byte *end) {
+  Vector sums[4] = {};
+  for (; begin + 256 <= end; begin += 256)
+    for (int i = 0; i < 4; ++i) {
+      Vector value;
+      std::memcpy(&value, begin + 64 * i, sizeof value);
+      sums[i] ^= value;
+    }
+  Vector sum = sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
+  return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+}
+} // namespace
+
+Result<double> fusebox::measureReadBandwidth(unsigned threads) {
+  constexpr size_t size = size_t(512) << 20;
+  constexpr int passes = 5;
+  void *memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    return resourceError("512 MB of memory are needed to measure the read bandwidth");
+  auto *bytes = static_cast<std::byte *>(memory);
+  madvise(memory, size, MADV_HUGEPAGE);
+  std::memset(memory, 1, size);
+  double best = 0;
+  volatile uint64_t sink = 0;
+  for (int pass = 0; pass < passes; ++pass) {
+    auto start = std::chrono::steady_clock::now();
+    std::vector<std::thread> workers;
+    std::vector<uint64_t> sums(threads);
+    for (unsigned i = 0; i < threads; ++i)
+      workers.emplace_back(
+          [&, i] { sums[i] = readOnce(bytes + size / threads * i, bytes + size / threads * (i + 1)); });
+    for (std::thread &worker : workers)
+      worker.join();
+    for (uint64_t sum : sums)
+      sink = sink ^ sum;
+    best = std::max(
+        best, double(size) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  munmap(memory, size);
+  return best;
+}
+
+uint64_t fusebox::bytesReadPerToken(const plan::Program &program) {
+  // A gather's launch reads one row a token: its kernel's symbol is not known here, but its table has as many
+  // rows as the vocabulary and nothing else of the step reads it, unless it is tied to the logits.
+  std::vector<unsigned> readers(program.weights.size());
+  bool first = true;
+  std::set<uint32_t> gathered;
+  for (const plan::Instruction &instruction : program.schedule) {
+    if (instruction.kind != plan::InstructionKind::Launch)
+      continue;
+    const plan::Launch &launch = program.launches[instruction.launch];
+    for (const plan::Arg &arg : launch.args)
+      if (arg.kind == plan::ArgKind::Weight) {
+        ++readers[arg.index];
+        if (first)
+          gathered.insert(arg.index);
+        first = false;
+      }
+  }
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < program.weights.size(); ++i) {
+    const plan::Weight &weight = program.weights[i];
+    bool rowOnly = gathered.count(i) && readers[i] == 1 && !weight.shape.empty() && weight.shape[0] > 0;
+    bytes += rowOnly ? weight.bytes / uint64_t(weight.shape[0]) : weight.bytes * weight.instances.size();
+  }
+  return bytes;
+}
