@@ -69,11 +69,11 @@ void Executor::flatten() {
   }
 }
 
-void Executor::choose(const StepView &step) {
+void Executor::choose(const StepView &step, bool alone) {
   const plan::Program &program = *code.program;
   choices.clear();
   for (const plan::Launch &launch : program.launches) {
-    const plan::Variant &variant = selectVariant(launch, step);
+    const plan::Variant &variant = selectVariant(launch, step, alone);
     uint64_t tasks =
         gridSize(variant.grid[0], step) * gridSize(variant.grid[1], step) * gridSize(variant.grid[2], step);
     if (extentUnits(step, launch.rows) == 0)
@@ -83,7 +83,7 @@ void Executor::choose(const StepView &step) {
 }
 
 Result<void> Executor::run(const StepView &step, const LaunchObserver &observer) {
-  choose(step);
+  choose(step, bool(observer));
   if (!observer) {
     runGroups(groups, step);
     return {};

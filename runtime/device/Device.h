@@ -155,6 +155,7 @@ struct DeviceTable {
 };
 
 const DeviceTable &cpuDeviceTable();
+const DeviceTable &cudaDeviceTable();
 
 /// Sizes of a step by extent, for grids and buffers.
 inline uint64_t extentUnits(const StepView &step, plan::Extent extent) {
@@ -176,13 +177,18 @@ inline uint64_t gridSize(const plan::GridDim &dim, const StepView &step) {
   return uint64_t(dim.count) * ((extentUnits(step, dim.extent) + dim.tile - 1) / dim.tile);
 }
 
-/// The variant of a launch for a step: the first whose maxRows suffices.
-inline const plan::Variant &selectVariant(const plan::Launch &launch, const StepView &step) {
+/// The variant of a launch for a step: the first whose maxRows suffices; when the launch must run `alone`, so that
+/// every value is there to be seen, the last with that maxRows.
+inline const plan::Variant &selectVariant(const plan::Launch &launch, const StepView &step,
+                                          bool alone = false) {
   uint64_t rows = extentUnits(step, launch.rows);
+  const std::vector<plan::Variant> &variants = launch.variants;
   size_t choice = 0;
-  while (choice + 1 < launch.variants.size() && launch.variants[choice].maxRows < rows)
+  while (choice + 1 < variants.size() && variants[choice].maxRows < rows)
     ++choice;
-  return launch.variants[choice];
+  while (alone && choice + 1 < variants.size() && variants[choice + 1].maxRows == variants[choice].maxRows)
+    ++choice;
+  return variants[choice];
 }
 
 } // namespace fusebox

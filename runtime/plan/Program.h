@@ -123,7 +123,9 @@ struct GridDim {
   uint32_t count = 1;
 };
 
-/// One way to run a launch, used when the step has at most maxRows units of the launch's row extent.
+/// One way to run a launch, used when the step has at most maxRows units of the launch's row extent. Of several with
+/// the same maxRows the first is what a step runs; it may compute other launches too, or nothing (a count of 0)
+/// because another launch does. The last of them computes the launch alone: observers see that one.
 struct Variant {
   uint32_t maxRows = UINT32_MAX;
   uint32_t kernel = 0;
@@ -149,7 +151,7 @@ struct NodeValue {
 struct Launch {
   std::string name; ///< the node, for profiles and errors
   Extent rows = Extent::Tokens;
-  std::vector<Variant> variants; ///< ascending maxRows; the last takes any
+  std::vector<Variant> variants; ///< maxRows never falls; the last takes any
   std::vector<Arg> args;
   std::vector<NodeValue> values;
   bool barrierBefore = true; ///< all earlier launches must be complete

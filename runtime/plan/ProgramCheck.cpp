@@ -158,7 +158,7 @@ private:
     unsigned __int128 tasks = 1;
     for (const GridDim &dim : variant.grid) {
       require(dim.tile > 0, "a grid's tile is 0");
-      require(dim.count > 0 && dim.count <= maxGridCount, "a grid's count is out of range");
+      require(dim.count <= maxGridCount, "a grid's count is out of range");
       tasks *= uint64_t(dim.count) * (dim.extent == Extent::Fixed ? 1 : maxStepUnits);
     }
     require(tasks <= UINT64_MAX / 2, "a grid is too large");
@@ -170,7 +170,8 @@ private:
     uint64_t previous = 0;
     for (const Variant &variant : launch.variants) {
       require(variant.kernel < p.kernels.size(), "a variant names a kernel that does not exist");
-      require(variant.maxRows > previous, "variants are not in ascending order of maxRows");
+      require(variant.maxRows >= previous && variant.maxRows > 0,
+              "variants are not in ascending order of maxRows");
       previous = variant.maxRows;
       checkGrid(variant);
     }
