@@ -26,7 +26,9 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 missing_packages() {
   local installed
-  installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "${packages[@]}" 2>/dev/null | sed -n 's/^ii //p' | sort -u)
+  # dpkg-query fails when it doesn't know one of them; what it knows is printed all the same.
+  installed=$({ dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "${packages[@]}" 2>/dev/null || true; } |
+    sed -n 's/^ii //p' | sort -u)
   comm -13 <(printf '%s\n' "$installed") <(printf '%s\n' "${packages[@]}" | sort -u)
 }
 
