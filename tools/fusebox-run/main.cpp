@@ -141,13 +141,14 @@ Result<FinishReason> run(Arguments &a) {
       std::printf("%d\n", id);
     else if (!ids)
       std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
-    return !interrupted.load();
+    return std::fflush(stdout) == 0 && !interrupted.load();
   };
   FUSEBOX_ASSIGN(Generation generation, generate(sequence, text.tokenizer ? &*text.tokenizer : nullptr,
                                                  text.eosIds, prompt, a.generate, onToken));
   if (!ids)
     std::printf("\n");
+  if (std::fflush(stdout) != 0 || std::ferror(stdout))
+    return resourceError("the text can't be written to standard output; is the disk full?");
   reportSpeed(generation);
   return generation.reason;
 }

@@ -78,6 +78,22 @@ TEST_F(FuseboxRunTest, ExitCodesTellKindsOfTroubleApart) {
   EXPECT_EQ(shell(FUSEBOX_RUN " --help").code, 0);
 }
 
+TEST_F(FuseboxRunTest, InterruptEndsTheTextAndSaysSo) {
+  plan::Program program = model.program("weights.bin");
+  program.model.maxPosition = 1 << 20;
+  ASSERT_TRUE(model.writer(program).write(planPath));
+  auto run =
+      shell("timeout --preserve-status -s INT 0.3 " + command + "--ids 1 --temp 0 --print-ids -c 1000000");
+  EXPECT_EQ(run.code, 130);
+  EXPECT_THAT(run.output, HasSubstr("ended by cancelled"));
+}
+
+TEST_F(FuseboxRunTest, FullDiskBehindStandardOutputIsAnError) {
+  auto run = shell(command + "--ids 1 -n 5 --temp 0 2>&1 >/dev/full");
+  EXPECT_EQ(run.code, 12);
+  EXPECT_THAT(run.output, HasSubstr("disk full"));
+}
+
 TEST_F(FuseboxRunTest, ContextEndIsReported) {
   auto run = shell(command + "--ids 1,2,3 -c 6 --temp 0");
   EXPECT_EQ(run.code, 0);
