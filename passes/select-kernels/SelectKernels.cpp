@@ -1,0 +1,50 @@
+// select-kernels: layer IR becomes calls of kernels from the registry, once for each target.
+#include "passes/Passes.h"
+#include "passes/select-kernels/Selector.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+using namespace mlir;
+using namespace fusebox;
+
+namespace {
+
+struct SelectKernelsPass : PassWrapper<SelectKernelsPass, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(SelectKernelsPass)
+  SelectKernelsPass() = default;
+  explicit SelectKernelsPass(std::vector<TargetSpec> targets) : given(std::move(targets)) {}
+  SelectKernelsPass(const SelectKernelsPass &other) : PassWrapper(other), given(other.given) {}
+  StringRef getArgument() const final { return "select-kernels"; }
+  StringRef getDescription() const final { return "Choose a kernel for each operation, by target"; }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<plan::PlanDialect>();
+  }
+
+  ListOption<std::string> names{*this, "targets",
+                                llvm::cl::desc("Targets, e.g. cpu:x86-64-v3 or cuda:sm_90a")};
+
+  void runOnOperation() override {
+    std::vector<TargetSpec> targets = given;
+    for (const std::string &name : names) {
+      auto target = TargetSpec::parse(name);
+      if (!target)
+        return getOperation().emitError(target.error().message), signalPassFailure();
+      targets.push_back(*target);
+    }
+    for (auto model : llvm::make_early_inc_range(getOperation().getOps<layer::ModelOp>())) {
+      for (const TargetSpec &target : targets)
+        if (failed(Selector(model, target, *targetKernels(target)).run()))
+          return signalPassFailure();
+      model.erase();
+    }
+  }
+
+private:
+  std::vector<TargetSpec> given;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> fusebox::createSelectKernelsPass(std::vector<TargetSpec> targets) {
+  return std::make_unique<SelectKernelsPass>(std::move(targets));
+}

@@ -1,0 +1,25 @@
+// Names of targets, and the kernel table of each kind.
+#include "passes/select-kernels/TargetKernels.h"
+
+using namespace fusebox;
+
+namespace fusebox {
+std::unique_ptr<TargetKernels> cpuKernels();
+}
+
+Result<TargetSpec> TargetSpec::parse(std::string_view text) {
+  llvm::StringRef rest(text.data(), text.size());
+  TargetSpec target;
+  if (rest.consume_front("cuda:"))
+    target.kind = plan::DeviceKind::Cuda;
+  else if (!rest.consume_front("cpu:"))
+    return usageError("unknown target '" + std::string(text) +
+                      "': expected cpu:<machine>, e.g. cpu:x86-64-v3, or cuda:<chip>, e.g. cuda:sm_90a");
+  auto [machine, features] = rest.split('+');
+  target.machine = machine.str();
+  target.features = features.str();
+  std::replace(target.features.begin(), target.features.end(), '+', ',');
+  return target;
+}
+
+std::unique_ptr<TargetKernels> fusebox::targetKernels(const TargetSpec &) { return cpuKernels(); }

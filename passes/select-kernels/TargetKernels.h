@@ -1,0 +1,49 @@
+// What a target's kernel table says about one kernel, in the terms select-kernels needs.
+#pragma once
+
+#include "ir/plan/PlanOps.h"
+#include "passes/select-kernels/KernelPattern.h"
+#include "support/Result.h"
+
+#include <memory>
+#include <string_view>
+
+namespace fusebox {
+
+/// A machine to compile for.
+struct TargetSpec {
+  plan::DeviceKind kind = plan::DeviceKind::Cpu;
+  std::string machine;  ///< "x86-64-v4", "sm_90a"
+  std::string features; ///< CPU: comma-separated, e.g. "avx512f,avx512bf16"
+
+  /// Reads "cpu:x86-64-v4", "cpu:x86-64-v4+avx512bf16" (features after each +) or "cuda:sm_90a".
+  static Result<TargetSpec> parse(std::string_view text);
+  /// "cpu:x86-64-v4": the name of the target's program.
+  std::string name() const { return (kind == plan::DeviceKind::Cpu ? "cpu:" : "cuda:") + machine; }
+};
+
+/// One way to run a kernel: for at most `maxRows` rows.
+struct KernelVariant {
+  std::string kernel; ///< template, e.g. "linear_gemv"
+  KernelShape shape;  ///< with what the target adds, e.g. tile sizes
+  int64_t maxRows = UINT32_MAX;
+  llvm::SmallVector<plan::DimAttr, 3> grid;
+  int64_t scratchBytes = 0, blockThreads = 0;
+};
+
+/// A target's kernels.
+class TargetKernels {
+public:
+  virtual ~TargetKernels() = default;
+  /// Ways to run `kernel` on rows of `extent`, ascending in maxRows, the last for any number. Fails with
+  /// ErrorKind::Model if the target has no such kernel for these constants; the message says which.
+  virtual Result<llvm::SmallVector<KernelVariant, 2>> variants(mlir::MLIRContext *context,
+                                                               const std::string &kernel,
+                                                               const KernelShape &shape,
+                                                               plan::RowExtent extent) const = 0;
+};
+
+/// The table of a target's kind.
+std::unique_ptr<TargetKernels> targetKernels(const TargetSpec &target);
+
+} // namespace fusebox
