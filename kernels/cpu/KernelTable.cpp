@@ -141,7 +141,7 @@ Result<std::vector<Cut>> cutAttentions(const Shape &shape) {
 /// minima, Σx.
 uint64_t panelBytes(int64_t in, int64_t rowTile) {
   int64_t steps = (in + 15) / 16, blocks = (in + 31) / 32;
-  return uint64_t(steps * (6 * 64 + 6 * 4 + 8 * 4) + rowTile * blocks * 4);
+  return uint64_t(steps * (6 * 64 + 6 * 4 + 8 * 4) + rowTile * (blocks * 4 + 6 * 64));
 }
 
 Result<std::vector<Cut>> cutLinear(const Shape &shape) {
@@ -155,9 +155,8 @@ Result<std::vector<Cut>> cutLinear(const Shape &shape) {
   int64_t rowBytes = in / block.elements * block.bytes;
   // One row: tasks of about 48 KB of weights, so that threads finish together.
   int64_t vectorTile = std::clamp<int64_t>(48 * 1024 / std::max<int64_t>(rowBytes, 1) / 16 * 16, 16, 256);
-  // Many rows: a task's rows of activations stay in a 1 MB second-level cache.
-  int64_t activationBytes = in * (shape.type("inType") == DType::F32 ? 4 : 2);
-  int64_t rowTile = std::clamp<int64_t>(512 * 1024 / std::max<int64_t>(activationBytes, 1) / 4 * 4, 16, 128);
+  // Many rows: enough to make packing a panel of weights cheap; short sums' activations stay in a 1 MB cache.
+  int64_t rowTile = 128;
   auto tasks = [&](int64_t tile) { return (out + tile - 1) / tile; };
   return std::vector<Cut>{
       {.maxRows = 1,

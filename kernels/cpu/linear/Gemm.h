@@ -15,16 +15,22 @@ template <typename Way> struct Panel {
   float *scales;                  ///< [block][column]
   float *minima;                  ///< [block][8]
   float *xSums;                   ///< [row of the task][block]
+  v16f *lanes;                    ///< [row of the task][column], between blocks of a long sum
 };
 
 inline constexpr int panelColumns = 6; ///< at least every way's tileColumns
 inline constexpr int minimaStride = 8;
 
-template <typename Way> FB_INLINE Panel<Way> panelIn(void *scratch, int64_t in) {
+/// Sums longer than this many steps are cut, so that the panel's part in use stays in the first-level cache.
+inline constexpr int64_t longSumSteps = 96, sumBlockSteps = 64;
+
+template <typename Way> FB_INLINE Panel<Way> panelIn(void *scratch, int64_t in, int64_t rowTile) {
   const int64_t steps = (in + Way::step - 1) / Way::step;
   Panel<Way> panel;
   panel.weights = static_cast<typename Way::Operand *>(scratch);
-  panel.scales = reinterpret_cast<float *>(panel.weights + steps * panelColumns);
+  panel.lanes = reinterpret_cast<v16f *>(panel.weights + steps * panelColumns);
+  const int64_t laneVectors = steps > longSumSteps ? rowTile * panelColumns : 0;
+  panel.scales = reinterpret_cast<float *>(panel.lanes + laneVectors);
   panel.minima = panel.scales + steps * panelColumns;
   panel.xSums = panel.minima + steps * minimaStride;
   return panel;
@@ -49,14 +55,14 @@ FB_INLINE void packPanel(const LinearShape *shape, const char *weight, int64_t c
     pack.template operator()<false>(whole);
 }
 
-/// Lanes of a Rows × Columns tile.
+/// Adds steps [begin, end) to the lanes of a Rows × Columns tile.
 template <typename Way, int Rows, int Columns>
-FB_INLINE void tileLanes(const LinearShape *shape, const char *x, int64_t xStride, Panel<Way> panel,
-                         v16f *sums) {
+FB_INLINE void addSteps(const LinearShape *shape, const char *x, int64_t xStride, Panel<Way> panel,
+                        int64_t begin, int64_t end, v16f *lanes) {
   const int64_t in = shape->in;
   v16f acc[Rows][Columns];
   FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int c = 0; c < Columns; ++c) acc[r][c] =
-      splat(0.0f);
+      lanes[r * Columns + c];
   const auto body = [&]<bool Whole>(int64_t s) FB_INLINE_LAMBDA {
     typename Way::Operand input[Rows];
     FB_UNROLL for (int r = 0; r < Rows; ++r) input[r] =
@@ -68,11 +74,12 @@ FB_INLINE void tileLanes(const LinearShape *shape, const char *x, int64_t xStrid
     }
   };
   const int64_t whole = in / Way::step;
-  _Pragma("clang loop unroll(disable)") for (int64_t s = 0; s < whole; ++s) body.template operator()<true>(s);
-  if (whole * Way::step < in)
+  _Pragma("clang loop unroll(disable)") for (int64_t s = begin; s < (end < whole ? end : whole); ++s)
+      body.template operator()<true>(s);
+  if (end > whole)
     body.template operator()<false>(whole);
-  FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int c = 0; c < Columns; ++c) sums[r * Columns + c] =
-      acc[r][c];
+  FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int c = 0; c < Columns; ++c)
+      lanes[r * Columns + c] = acc[r][c];
 }
 
 /// Σ over blocks of m · Σx for a row of the tile: one FMA chain a column.
@@ -83,17 +90,25 @@ template <typename Way> FB_INLINE v8f minimumTerm(Panel<Way> panel, const float 
   return sum;
 }
 
-/// Computes and stores a tile whose first row is `row` (of the step) and `localRow` (of the task).
+/// Steps [begin, end) of a tile whose first row is `row` (of the step) and `localRow` (of the task); stores
+/// the outputs when `end` is the sum's.
 template <typename Way, int Rows, int Columns>
 FB_INLINE void tile(const LinearShape *shape, void *const *args, Panel<Way> panel, const float *bias,
-                    int64_t row, int64_t localRow, int64_t column) {
+                    int64_t row, int64_t localRow, int64_t column, int64_t begin, int64_t end) {
   constexpr int count = Rows * Columns, groups = (count + lanes - 1) / lanes;
   const int64_t xStride = shape->in * (shape->inType == int64_t(DType::F32) ? 4 : 2);
+  const char *x = static_cast<const char *>(args[1]) + row * xStride;
+  const int64_t steps = (shape->in + Way::step - 1) / Way::step;
   v16f sums[groups * lanes];
-  FB_UNROLL for (int i = count; i < groups * lanes; ++i) sums[i] = splat(0.0f);
-  tileLanes<Way, Rows, Columns>(shape, static_cast<const char *>(args[1]) + row * xStride, xStride, panel,
-                                sums);
-
+  FB_UNROLL for (int i = 0; i < groups * lanes; ++i) sums[i] = splat(0.0f);
+  v16f *kept = panel.lanes + localRow * Columns;
+  if (begin > 0)
+    FB_UNROLL for (int i = 0; i < count; ++i) sums[i] = kept[i];
+  addSteps<Way, Rows, Columns>(shape, x, xStride, panel, begin, end, sums);
+  if (end < steps) {
+    FB_UNROLL for (int i = 0; i < count; ++i) kept[i] = sums[i];
+    return;
+  }
   float extra[groups * lanes];
   if constexpr (Way::minimum) {
     const int64_t blocks = shape->in / blockElements;
@@ -131,11 +146,17 @@ FB_INLINE void panelRows(const LinearShape *shape, void *const *args, Panel<Way>
   if (shape->hasBias) {
     FB_UNROLL for (int i = 0; i < places; ++i) bias[i] = loadBias(shape, args, column + i % Columns);
   }
-  int64_t row = rows.begin;
-  _Pragma("clang loop unroll(disable)") for (; row + Way::tileRows <= rows.end; row += Way::tileRows)
-      tile<Way, Way::tileRows, Columns>(shape, args, panel, bias, row, row - rows.begin, column);
-  _Pragma("clang loop unroll(disable)") for (; row < rows.end; ++row)
-      tile<Way, 1, Columns>(shape, args, panel, bias, row, row - rows.begin, column);
+  const int64_t steps = (shape->in + Way::step - 1) / Way::step;
+  const int64_t block = steps > longSumSteps ? sumBlockSteps : steps;
+  _Pragma("clang loop unroll(disable)") for (int64_t begin = 0; begin < steps; begin += block) {
+    const int64_t end = begin + block < steps ? begin + block : steps;
+    int64_t row = rows.begin;
+    _Pragma("clang loop unroll(disable)") for (; row + Way::tileRows <= rows.end; row += Way::tileRows)
+        tile<Way, Way::tileRows, Columns>(shape, args, panel, bias, row, row - rows.begin, column, begin,
+                                          end);
+    _Pragma("clang loop unroll(disable)") for (; row < rows.end; ++row)
+        tile<Way, 1, Columns>(shape, args, panel, bias, row, row - rows.begin, column, begin, end);
+  }
 }
 
 /// Task: rowTile rows × colTile columns; tasks of one row tile follow each other.
@@ -146,7 +167,7 @@ void linearMatrix(const LinearShape *shape, void *const *args, const StepView *s
   const RowRange rows = tileRows(shape->rowExtent, shape->rowTile, step, task / columnTasks);
   const int64_t begin = task % columnTasks * shape->colTile;
   const int64_t end = begin + shape->colTile < shape->out ? begin + shape->colTile : shape->out;
-  const Panel<Way> panel = panelIn<Way>(scratch, shape->in);
+  const Panel<Way> panel = panelIn<Way>(scratch, shape->in, shape->rowTile);
   if constexpr (Way::minimum) {
     const int64_t blocks = shape->in / blockElements;
     for (int64_t row = rows.begin; row < rows.end; ++row)
@@ -156,8 +177,9 @@ void linearMatrix(const LinearShape *shape, void *const *args, const StepView *s
   int64_t column = begin;
   _Pragma("clang loop unroll(disable)") for (; column + Way::tileColumns <= end; column += Way::tileColumns)
       panelRows<Way, Way::tileColumns>(shape, args, panel, rows, column);
-  _Pragma("clang loop unroll(disable)") for (; column < end; ++column)
-      panelRows<Way, 1>(shape, args, panel, rows, column);
+  if (shape->out % Way::tileColumns != 0)
+    _Pragma("clang loop unroll(disable)") for (; column < end; ++column)
+        panelRows<Way, 1>(shape, args, panel, rows, column);
 }
 
 } // namespace fusebox::cpu

@@ -8,6 +8,9 @@ namespace fusebox::cpu {
 
 /// Columns whose chains run side by side.
 inline constexpr int gemvColumns = 4;
+/// How far ahead of its use a weight is asked for: more than a core's share of bandwidth times the memory's
+/// latency.
+inline constexpr int64_t gemvAheadBytes = 8192;
 
 /// Lanes and minimum sums of columns [column, column + gemvColumns) into sums and minima; columns past the
 /// end repeat the last one.
@@ -30,6 +33,7 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
       float scale = 0.0f;
       if constexpr (Way::scaled)
         scale = blockScale(Way::block(rows[c], k));
+      __builtin_prefetch(rows[c] + k / Way::step * Way::stepBytes + gemvAheadBytes);
       acc[c] = Way::accumulate(acc[c], input, Way::template loadWeight<Whole>(rows[c], k, in), scale);
       if constexpr (Way::minimum)
         low[c] = fma(blockMinimum(Way::block(rows[c], k)), xSums[k / blockElements], low[c]);

@@ -187,6 +187,12 @@ TEST(Linear, TakesAnyNumberOfColumnsAndRows) {
          .outType = DType::BF16});
 }
 
+TEST(Linear, CutsLongSumsWithoutChangingThem) {
+  check({.in = 3200, .out = 7, .rows = 6, .weight = DType::BF16, .inType = DType::BF16, .outType = DType::F32});
+  check({.in = 3232, .out = 6, .rows = 5, .weight = DType::Q4_1, .inType = DType::BF16, .outType = DType::F32});
+  check({.in = 1610, .out = 7, .rows = 5, .weight = DType::F32, .inType = DType::F32, .outType = DType::F32});
+}
+
 TEST(Linear, FlushesSubnormalsAlikeOnEveryIsa) {
   Case c = {
       .in = 64, .out = 16, .rows = 4, .weight = DType::BF16, .inType = DType::BF16, .outType = DType::F32};
