@@ -24,6 +24,8 @@ struct MatrixView {
   int64_t rows = 0, columns = 0;
   /// Not 0: the rows of each head of that many are stored as rotary pairs (recipe "unpermute-rope").
   int64_t pairedRowsOf = 0;
+  /// The model computes with the values rounded to bf16 (a stored type without kernels of its own).
+  bool roundedToBf16 = false;
 
   bool present() const { return rows != 0; }
   /// The bytes of parameter row `row`, wherever it is stored.

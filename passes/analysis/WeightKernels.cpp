@@ -1,6 +1,7 @@
 #include "passes/analysis/WeightKernels.h"
 
 #include "support/Dequantise.h"
+#include "support/Float.h"
 
 #include <algorithm>
 #include <bit>
@@ -164,6 +165,9 @@ const float *widenRow(const MatrixView &matrix, int64_t row, std::vector<float> 
   [[maybe_unused]] auto widened =
       dequantiseRow(matrix.dtype, matrix.row(row), size_t(matrix.columns), buffer.data());
   assert(widened && "weights are checked to have a type that widens before they are analysed");
+  if (matrix.roundedToBf16)
+    for (float &value : buffer)
+      value = bf16ToF32(f32ToBf16(value));
   return buffer.data();
 }
 
