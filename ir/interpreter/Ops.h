@@ -1,9 +1,10 @@
 // The operations of the layer dialect, each straight from its definition. Used by Evaluate.cpp and by tests
 // of kernels.
 //
-// `r` is the type that an operation rounds to at the points its attributes name and at its end;
-// Rounding::None gives the real-number value to f64's accuracy. Products are summed in f64 and rounded once,
-// after the bias.
+// `r` is the type that an operation rounds to at the points its attributes name and at its end; what lies
+// between is then computed in f32, as the reference does. Rounding::None gives the real-number value to f64's
+// accuracy. Matrix products are summed in f64 in both: where values are rounded, such a sum stands for one in
+// f32 without its own error.
 #pragma once
 
 #include "ir/interpreter/Tensor.h"

@@ -36,7 +36,8 @@ inline Rounding roundingOf(mlir::Type type) {
                            : Rounding::None;
 }
 
-/// Rounds once, to nearest, ties to even.
+/// Rounds to nearest, ties to even. Narrow types are rounded from f32, as in the reference: what is computed
+/// "in f32" is an f32 first, even a sum that was taken in f64.
 inline double roundTo(Rounding rounding, double value) {
   switch (rounding) {
   case Rounding::None:
@@ -44,9 +45,9 @@ inline double roundTo(Rounding rounding, double value) {
   case Rounding::F32:
     return float(value);
   case Rounding::F16:
-    return double(_Float16(value));
+    return double(_Float16(float(value)));
   case Rounding::BF16:
-    return bf16ToF32(f64ToBf16(value));
+    return bf16ToF32(f32ToBf16(float(value)));
   }
   return value;
 }
