@@ -10,7 +10,6 @@
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Transforms/IPO/GlobalDCE.h"
 #include "llvm/Transforms/InstCombine/InstCombine.h"
 #include "llvm/Transforms/Scalar/EarlyCSE.h"
 #include "llvm/Transforms/Scalar/SROA.h"
@@ -33,11 +32,18 @@ Result<std::unique_ptr<Module>> parse(LLVMContext &context, const KernelRequest 
   std::span<const char> bitcode = kernelBitcode(request.symbol, isa);
   if (bitcode.empty())
     return internalError("no bitcode of CPU kernel " + request.symbol);
-  Expected<std::unique_ptr<Module>> module =
-      parseBitcodeFile(MemoryBufferRef(StringRef(bitcode.data(), bitcode.size()), request.symbol), context);
+  Expected<std::unique_ptr<Module>> module = getLazyBitcodeModule(
+      MemoryBufferRef(StringRef(bitcode.data(), bitcode.size()), request.symbol), context);
   if (!module)
     return internalError("bitcode of CPU kernel " + request.symbol + ": " + toString(module.takeError()));
   return std::move(*module);
+}
+
+/// Reads a function's body, if it has not been read.
+Result<void> materialise(Function &function) {
+  if (llvm::Error error = function.materialize())
+    return internalError("bitcode of a CPU kernel: " + toString(std::move(error)));
+  return {};
 }
 
 /// Whether a field is a size: what code that is specialised to types only must load.
@@ -87,7 +93,7 @@ Value *shapePointer(IRBuilder<> &builder, Module &module, llvm::Constant *shape,
 }
 
 /// Inlines always-inline functions into `function` until none is left: the kernel's dispatch over types.
-void inlineDispatch(Function &function) {
+Result<void> inlineDispatch(Function &function) {
   for (bool changed = true; changed;) {
     changed = false;
     SmallVector<CallBase *> calls;
@@ -97,10 +103,36 @@ void inlineDispatch(Function &function) {
             callee && !callee->isDeclaration() && callee->hasFnAttribute(Attribute::AlwaysInline))
           calls.push_back(call);
     for (CallBase *call : calls) {
+      FUSEBOX_TRY(materialise(*call->getCalledFunction()));
       InlineFunctionInfo info;
       changed |= InlineFunction(*call, info).isSuccess();
     }
   }
+  return {};
+}
+
+/// Reads the functions that `entry` still calls, and theirs; drops all others, which were never read.
+Result<void> keepReachable(Module &module, Function &entry) {
+  SmallPtrSet<Function *, 32> reached = {&entry};
+  SmallVector<Function *> pending = {&entry};
+  while (!pending.empty()) {
+    Function *function = pending.pop_back_val();
+    FUSEBOX_TRY(materialise(*function));
+    for (Instruction &instruction : instructions(*function))
+      for (Value *operand : instruction.operands())
+        if (auto *used = dyn_cast<Function>(operand->stripPointerCasts());
+            used && reached.insert(used).second)
+          pending.push_back(used);
+  }
+  for (Function &function : make_early_inc_range(module))
+    if (!reached.contains(&function)) {
+      function.deleteBody();
+      function.setLinkage(GlobalValue::ExternalLinkage);
+    }
+  for (Function &function : make_early_inc_range(module))
+    if (!reached.contains(&function) && function.use_empty())
+      function.eraseFromParent();
+  return {};
 }
 
 } // namespace
@@ -135,9 +167,8 @@ static void setTarget(Module &module, const CpuTarget &target) {
   }
 }
 
-/// Folds the shape through `entry` and drops what is then unreachable, so that the optimiser proper sees one
-/// variant of the kernel, not all of them.
-static void foldDispatch(Module &module, Function &entry) {
+/// Folds the shape through `entry`, so that only one variant of the kernel is read and optimised, not all of them.
+static void foldDispatch(Function &entry) {
   PassBuilder builder;
   LoopAnalysisManager loops;
   FunctionAnalysisManager functions;
@@ -154,7 +185,6 @@ static void foldDispatch(Module &module, Function &entry) {
   fold.addPass(InstCombinePass());
   fold.addPass(SimplifyCFGPass());
   fold.run(entry, functions);
-  GlobalDCEPass().run(module, modules);
 }
 
 Result<std::unique_ptr<Module>> cpu::specialisedModule(LLVMContext &context, const KernelRequest &request,
@@ -172,9 +202,10 @@ Result<std::unique_ptr<Module>> cpu::specialisedModule(LLVMContext &context, con
   kernel->removeFnAttr(Attribute::NoInline);
   kernel->addFnAttr(Attribute::AlwaysInline);
   Function *entry = addEntry(*module, *kernel, request, shape, types, specialise);
+  FUSEBOX_TRY(inlineDispatch(*entry));
+  foldDispatch(*entry);
+  FUSEBOX_TRY(keepReachable(*module, *entry));
   setTarget(*module, target);
-  inlineDispatch(*entry);
-  foldDispatch(*module, *entry);
   for (Function &function : *module)
     if (&function != entry && !function.isDeclaration()) {
       function.removeFnAttr(Attribute::NoInline);

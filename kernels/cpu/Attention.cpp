@@ -113,17 +113,19 @@ FB_INLINE void softmaxRow(const Segment<T> &segment, int64_t row, int64_t first,
     store(sums + d, load<v16f>(sums + d) * rescale);
 }
 
-/// Adds p · v over value words [begin, end) to `Vectors` × 16 dims from `dim` of `Rows` rows.
+/// Adds p · v over value words [begin, end) to `Vectors` × 16 dims from `dim` of `Rows` rows; then, if
+/// `half`, over the first half of word `end`: a pair's odd last key, whose partner slot holds what a former
+/// owner left.
 template <DType T, int Rows, int Vectors>
 FB_INLINE void valueTile(const Segment<T> &segment, const char *values, int64_t row, int64_t dim,
-                         int64_t begin, int64_t end, uint32_t mask) {
+                         int64_t begin, int64_t end, bool half) {
   const int64_t headDim = segment.shape->headDim, padded = paddedDim(headDim);
   float *sums = segment.scratch.sums + row * padded + dim;
   const uint32_t *p = segment.scratch.p + row * kvPageTokens;
   v16f acc[Rows][Vectors];
   FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] =
       load<v16f>(sums + r * padded + v * lanes);
-  _Pragma("clang loop unroll(disable)") for (int64_t w = begin; w < end; ++w) {
+  const auto add = [&](int64_t w, uint32_t mask) FB_INLINE_LAMBDA {
     const char *from = values + (w * headDim + dim) * 4;
     v16u value[Vectors];
     FB_UNROLL for (int v = 0; v < Vectors; ++v) {
@@ -135,50 +137,62 @@ FB_INLINE void valueTile(const Segment<T> &segment, const char *values, int64_t 
     }
     FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int v = 0; v < Vectors; ++v) acc[r][v] =
         Words<T>::accumulate(acc[r][v], p[r * kvPageTokens + w], value[v]);
-  }
+  };
+  _Pragma("clang loop unroll(disable)") for (int64_t w = begin; w < end; ++w) add(w, 0xffffffffu);
+  if (half)
+    add(end, 0x0000ffffu);
   FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int v = 0; v < Vectors; ++v)
       store(sums + r * padded + v * lanes, acc[r][v]);
 }
 
 template <DType T, int Rows>
 FB_INLINE void valueRows(const Segment<T> &segment, const char *values, int64_t row, int64_t begin,
-                         int64_t end, uint32_t mask = 0xffffffffu) {
+                         int64_t end, bool half) {
   const int64_t padded = paddedDim(segment.shape->headDim);
   int64_t dim = 0;
-  for (; dim + blockVectors * lanes <= padded; dim += blockVectors * lanes)
-    valueTile<T, Rows, blockVectors>(segment, values, row, dim, begin, end, mask);
-  for (; dim < padded; dim += lanes)
-    valueTile<T, Rows, 1>(segment, values, row, dim, begin, end, mask);
+  _Pragma("clang loop unroll(disable)") for (; dim + blockVectors * lanes <= padded;
+                                             dim += blockVectors * lanes)
+      valueTile<T, Rows, blockVectors>(segment, values, row, dim, begin, end, half);
+  _Pragma("clang loop unroll(disable)") for (; dim < padded; dim += lanes)
+      valueTile<T, Rows, 1>(segment, values, row, dim, begin, end, half);
 }
 
-/// Rows [row, row + Rows) with keys of the block at `blockStart`. The rows' last visible keys may differ:
-/// what they have in common goes through one tile, the rest row by row; a row's order of additions is the
-/// same either way.
-template <DType T, int Rows>
+/// Keys [first, last) of the block at `blockStart` that a row sees.
+struct Visible {
+  int64_t first, last;
+};
+template <DType T> FB_INLINE Visible visible(const Segment<T> &segment, int64_t row, int64_t blockStart) {
+  const int64_t position = segment.positionOf(row), window = segment.shape->window;
+  const int64_t last = position - blockStart + 1, first = position - window + 1 - blockStart;
+  return {window > 0 && first > 0 ? first : 0, last < kvPageTokens ? last : kvPageTokens};
+}
+
+/// Rows [row, row + count), count at most Words<T>::rows, with the keys of the block at `blockStart`. A full
+/// tile of rows takes the keys that all see together, what is left row by row; a row's order of additions is
+/// the same either way.
+template <DType T>
 FB_INLINE void attendRows(const Segment<T> &segment, const char *keys, const char *values, int64_t row,
-                          int64_t blockStart) {
-  scoreRows<T, Rows>(segment, keys, row);
-  constexpr int elements = Words<T>::elements;
+                          int64_t count, int64_t blockStart) {
+  constexpr int tile = Words<T>::rows, elements = Words<T>::elements;
+  const bool together = tile > 1 && count == tile;
+  if (together)
+    scoreRows<T, tile>(segment, keys, row);
+  else
+    _Pragma("clang loop unroll(disable)") for (int64_t r = row; r < row + count; ++r)
+        scoreRows<T, 1>(segment, keys, r);
   int64_t common = kvPageTokens;
-  for (int64_t r = row; r < row + Rows; ++r) {
-    const int64_t position = segment.positionOf(r);
-    int64_t last = position - blockStart + 1, first = 0;
-    last = last < kvPageTokens ? last : kvPageTokens;
-    if (segment.shape->window > 0 && position - segment.shape->window + 1 > blockStart)
-      first = position - segment.shape->window + 1 - blockStart;
-    softmaxRow<T>(segment, r, first, last);
-    common = last < common ? last : common;
+  _Pragma("clang loop unroll(disable)") for (int64_t r = row; r < row + count; ++r) {
+    const Visible seen = visible(segment, r, blockStart);
+    softmaxRow<T>(segment, r, seen.first, seen.last);
+    common = seen.last < common ? seen.last : common;
   }
-  const int64_t commonWords = common / elements;
-  valueRows<T, Rows>(segment, values, row, 0, commonWords);
-  for (int64_t r = row; r < row + Rows; ++r) {
-    int64_t last = segment.positionOf(r) - blockStart + 1;
-    last = last < kvPageTokens ? last : kvPageTokens;
-    if (last / elements > commonWords)
-      valueRows<T, 1>(segment, values, r, commonWords, last / elements);
-    // The odd last key of a pair: its partner slot holds what a former owner left.
-    if (elements == 2 && last % 2 != 0)
-      valueRows<T, 1>(segment, values, r, last / 2, last / 2 + 1, 0x0000ffffu);
+  const int64_t commonWords = together ? common / elements : 0;
+  if (together)
+    valueRows<T, tile>(segment, values, row, 0, commonWords, false);
+  _Pragma("clang loop unroll(disable)") for (int64_t r = row; r < row + count; ++r) {
+    const int64_t last = visible(segment, r, blockStart).last;
+    if (last > commonWords * elements)
+      valueRows<T, 1>(segment, values, r, commonWords, last / elements, elements == 2 && last % 2 != 0);
   }
 }
 
@@ -209,11 +223,9 @@ FB_INLINE void attendSegment(const Segment<T> &segment, void *const *args, const
       row += segment.group;
     while (end > row && firstBlock(end - 1) > block)
       end -= segment.group;
-    _Pragma("clang loop unroll(disable)") for (; row + Words<T>::rows <= end; row += Words<T>::rows)
-        attendRows<T, Words<T>::rows>(segment, keys, values, row, block * kvPageTokens);
-    if constexpr (Words<T>::rows > 1)
-      _Pragma("clang loop unroll(disable)") for (; row < end; ++row)
-          attendRows<T, 1>(segment, keys, values, row, block * kvPageTokens);
+    _Pragma("clang loop unroll(disable)") for (; row < end; row += Words<T>::rows)
+        attendRows<T>(segment, keys, values, row, end - row < Words<T>::rows ? end - row : Words<T>::rows,
+                      block * kvPageTokens);
   }
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t head = kvHead * segment.group + row % segment.group;

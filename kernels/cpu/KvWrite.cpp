@@ -23,11 +23,11 @@ void writeRows(const KvWriteShape *shape, void *const *args, const StepView *ste
       char *keys = page + keyIndex<T>(headDim, head, 0, slot) * bytesOf<T>;
       char *values = page + valueIndex<T>(kvHeads, headDim, head, 0, slot) * bytesOf<T>;
       constexpr int64_t step32 = kvPageTokens * 4; // from one 32-bit key word of a slot to its next
-      for (int64_t word = 0; word < headDim * bytesOf<T> / 4; ++word)
-        store(keys + word * step32, load<uint32_t>(k + word * 4));
+      _Pragma("clang loop unroll_count(4)") for (int64_t word = 0; word < headDim * bytesOf<T> / 4; ++word)
+          store(keys + word * step32, load<uint32_t>(k + word * 4));
       constexpr int64_t valueStride = T == DType::BF16 ? 2 : 1;
-      for (int64_t dim = 0; dim < headDim; ++dim)
-        store(values + dim * valueStride * bytesOf<T>, load<Bits>(v + dim * bytesOf<T>));
+      _Pragma("clang loop unroll_count(4)") for (int64_t dim = 0; dim < headDim; ++dim)
+          store(values + dim * valueStride * bytesOf<T>, load<Bits>(v + dim * bytesOf<T>));
     }
   }
 }

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <immintrin.h>
+#include <map>
+#include <tuple>
 
 using namespace fusebox;
 using namespace fusebox::cpu;
@@ -54,16 +56,22 @@ StepView Step::view() const {
   return view;
 }
 
-CompiledCpuKernel::CompiledCpuKernel(const std::string &kernel, const Fields &fields,
-                                     const std::string &target, plan::Extent rows, Specialise specialise)
+CompiledCpuKernel::CompiledCpuKernel(const std::string &kernel, const Fields &fields, const std::string &target,
+                                     plan::Extent rows, Specialise specialise)
     : variants(orDie(kernelVariants(kernel, fields, rows))), rows(rows) {
+  using Key = std::tuple<std::string, std::string, Specialise, Fields>;
+  static std::map<Key, Code> compiled;
+  auto [found, isNew] = compiled.try_emplace(Key(kernel, target, specialise, variants[0].fields));
+  code = &found->second;
+  if (!isNew)
+    return;
   std::vector<KernelRequest> requests;
   for (const KernelVariant &variant : variants)
     requests.push_back({kernel + std::to_string(requests.size()), kernel, variant.fields});
-  CompiledImage compiled = orDie(compileCpuKernels(requests, orDie(parseCpuTarget(target)), specialise));
-  image = orDie(CodeImage::map(compiled.image));
-  for (const CompiledKernel &each : compiled.kernels)
-    entries.push_back(each.entry);
+  CompiledImage image = orDie(compileCpuKernels(requests, orDie(parseCpuTarget(target)), specialise));
+  found->second.image = orDie(CodeImage::map(image.image));
+  for (const CompiledKernel &each : image.kernels)
+    found->second.entries.push_back(each.entry);
 }
 
 static int64_t units(plan::Extent extent, const StepView &step) {

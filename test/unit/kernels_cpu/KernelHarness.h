@@ -40,7 +40,7 @@ public:
 
   /// One task, for benchmarks with threads of their own; the caller sets FTZ and DAZ.
   void runTask(int variant, void *const *args, const StepView &step, void *scratch, int64_t task) const {
-    image.entry(entries[variant])(args, &step, scratch, task);
+    code->image.entry(code->entries[variant])(args, &step, scratch, task);
   }
   int chooseVariant(const StepView &step) const;
   int64_t tasks(int variant, const StepView &step) const;
@@ -48,9 +48,12 @@ public:
   std::vector<KernelVariant> variants;
 
 private:
+  struct Code {
+    CodeImage image;
+    std::vector<uint64_t> entries;
+  };
   plan::Extent rows;
-  CodeImage image;
-  std::vector<uint64_t> entries;
+  const Code *code;
 };
 
 /// Sets FTZ and DAZ, as worker threads have them, and restores what was.
