@@ -26,8 +26,8 @@ Result<void> fusebox::checkTensorRanges(const std::vector<StoredTensor> &tensors
   std::vector<const StoredTensor *> order;
   for (const StoredTensor &tensor : tensors) {
     if (tensor.offset < range.begin || tensor.offset > range.end || tensor.bytes > range.end - tensor.offset)
-      return modelError(name + ": tensor '" + tensor.name + "' needs bytes up to " +
-                        std::to_string(tensor.offset + tensor.bytes) + ", but the file ends at " +
+      return modelError(name + ": tensor '" + tensor.name + "' has " + std::to_string(tensor.bytes) +
+                        " bytes at " + std::to_string(tensor.offset) + ", but the file ends at " +
                         std::to_string(range.end) + "; it is truncated or damaged, fetch it again");
     order.push_back(&tensor);
   }

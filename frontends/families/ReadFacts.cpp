@@ -51,10 +51,11 @@ public:
 
   Result<void> readObject(const json &object, const KeyRules &rules, const std::string &prefix) {
     for (const auto &[key, value] : object.items()) {
+      if (value.is_null())
+        continue; // what is not there can't change anything
       auto rule = rules.find(key);
       if (rule != rules.end()) {
-        if (!value.is_null())
-          FUSEBOX_TRY(apply(rule->second, value, prefix + key));
+        FUSEBOX_TRY(apply(rule->second, value, prefix + key));
       } else if (!matches(prefix + key, harmless)) {
         return modelError(file + ": the key '" + prefix + key + "' (" + show(value) +
                           ") is unknown to the family '" + family.name +

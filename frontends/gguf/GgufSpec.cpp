@@ -35,14 +35,16 @@ json toJson(const GgufMetadata &metadata, std::string_view key, const GgufValue 
   return items;
 }
 
-/// All metadata as one object; the keys of `architecture` lose its name.
-json describe(const GgufMetadata &metadata, const std::string &architecture) {
+/// The metadata that says what the model computes, as one object: the keys of `architecture`, without its
+/// name, and of the others, which programs add as they like, those that have a rule.
+json describe(const GgufMetadata &metadata, const std::string &architecture, const KeyRules &rules) {
   json description = json::object();
   for (const auto &[key, value] : metadata.all()) {
     std::string name(key);
     if (name.starts_with(architecture + "."))
-      name = name.substr(architecture.size() + 1);
-    description[name] = toJson(metadata, key, value);
+      description[name.substr(architecture.size() + 1)] = toJson(metadata, key, value);
+    else if (rules.count(name))
+      description[name] = toJson(metadata, key, value);
   }
   return description;
 }
@@ -92,7 +94,7 @@ Result<SpecWithFamily> fusebox::specFromGguf(const Checkpoint &checkpoint, const
   if (!family)
     return modelError(file + ": the key 'general.architecture' is '" + architecture + "'; known are " +
                       families.ggufArchitectureList() + " (docs/add-a-family.md says how to add one)");
-  FUSEBOX_ASSIGN(Facts facts, readFacts(describe(metadata, architecture), family->ggufKeys,
+  FUSEBOX_ASSIGN(Facts facts, readFacts(describe(metadata, architecture, family->ggufKeys), family->ggufKeys,
                                         family->ggufHarmless, *family, file));
   addTensorFacts(facts, *family, checkpoint);
   addFamilyFacts(facts, *family);

@@ -136,6 +136,12 @@ TEST(Config, RefusesWhatWouldChangeTheMathematics) {
   EXPECT_THAT(errorOf(with("model_type", "mamba")), HasSubstr("'mamba'; known are "));
 }
 
+TEST(Config, TakesNullAsAbsent) {
+  EXPECT_EQ(errorOf(with("quantization_config", nullptr)), "no error");
+  EXPECT_EQ(errorOf(with("rope_scaling", nullptr)), "no error");
+  EXPECT_THAT(errorOf(with("hidden_size", nullptr)), HasSubstr("lacks the key 'hidden_size'"));
+}
+
 TEST(Config, RefusesValuesThatCantBe) {
   EXPECT_THAT(errorOf(with("hidden_size", 0)), HasSubstr("'hidden_size' must be an integer from 1"));
   EXPECT_THAT(errorOf(with("hidden_size", "8")), HasSubstr("'hidden_size' must be"));

@@ -143,6 +143,10 @@ TEST(Gguf, RefusesMetadataThatWouldChangeTheMathematics) {
               HasSubstr("head size"));
   EXPECT_THAT(errorWith([](GgufBuilder &g) { g.u32("split.count", 3); }), HasSubstr("split.count"));
   EXPECT_THAT(errorWith([](GgufBuilder &g) { g.zeros("rope_freqs.weight", {2}); }), HasSubstr("not above 0"));
+  EXPECT_THAT(errorWith([](GgufBuilder &g) { g.text("general.type", "adapter"); }),
+              HasSubstr("general.type"));
+  EXPECT_EQ(errorWith([](GgufBuilder &g) { g.text("somebody.note", "x").u32("general.file_type", 3); }),
+            "no error");
   EXPECT_EQ(errorWith([](GgufBuilder &g) { g.u32("llama.expert_count", 0).u32("llama.vocab_size", 5); }),
             "no error");
   EXPECT_THAT(errorOf(folder.write("n.gguf", GgufBuilder().text("general.architecture", "mamba").build())),
