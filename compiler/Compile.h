@@ -19,9 +19,9 @@ namespace fusebox {
 struct CompileOptions {
   /// "cpu" (this CPU), "cpu:x86-64-v3", "cpu:x86-64-v4+avx512bf16", "cuda:sm_90a"; a program for each. Empty:
   /// "cpu".
-  std::vector<std::string> targets;
+  std::vector<std::string> targets = {};
   /// Type of activations: BF16 or F32; the model's own if not given.
-  std::optional<DType> dtype;
+  std::optional<DType> dtype = {};
   std::string weights = "native"; ///< or "bf16": quantised weights rounded once to bf16
   std::string rounding = "sdpa";  ///< or "eager"
   std::string fusion = "none";    ///< which fusions; "none" is the only policy so far
@@ -29,12 +29,12 @@ struct CompileOptions {
   bool embedWeights = false;      ///< pack the weight files into the plan
   bool verifyWeights = false;     ///< hash weight files anew instead of trusting their time stamps
 
-  std::optional<Phase> stopAfter;
-  std::string startFrom; ///< an IR file dumped after a phase; compilation goes on after that phase
-  std::string dumpDir;   ///< a folder for the IR after each phase
+  std::optional<Phase> stopAfter = {};
+  std::string startFrom = {}; ///< an IR file dumped after a phase; compilation goes on after that phase
+  std::string dumpDir = {};   ///< a folder for the IR after each phase
 
   /// Called when a phase starts, with the share of phases done; false cancels (ErrorKind::Resource).
-  std::function<bool(std::string_view phase, double fraction)> progress;
+  std::function<bool(std::string_view phase, double fraction)> progress = {};
 };
 
 /// How long a phase took.

@@ -106,7 +106,9 @@ Result<void> Compilation::finishPhase(Phase phase) {
   if (phase == Phase::Codegen && !last && options.dumpDir.empty())
     return {};
   std::string text;
-  llvm::raw_string_ostream(text) << *module << '\n';
+  llvm::raw_string_ostream stream(text);
+  module->print(stream);
+  stream << '\n';
   if (!options.dumpDir.empty()) {
     std::string path = options.dumpDir + "/" + std::to_string(unsigned(phase) + 1) + "-" +
                        std::string(phaseName(phase)) + ".mlir";

@@ -28,7 +28,7 @@ class Plan_Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32E
   let genSpecializedAttr = 0;
 }
 class Plan_EnumAttr<Plan_Enum info, string mnemonic> : EnumAttr<Plan_Dialect, info, mnemonic> {
-  let assemblyFormat = "$value";
+  let assemblyFormat = "`` $value";
 }
 
 def Plan_ExtentEnum : Plan_Enum<"RowExtent", "what a buffer or grid grows with: the sizes of one step", [

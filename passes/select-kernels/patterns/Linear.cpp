@@ -4,20 +4,21 @@
 
 using namespace fusebox;
 
-/// The cast to f32 that is the only reader of a bf16 linear's result, or null.
-static layer::CastOp wideningCast(layer::LinearOp linear) {
+/// The cast to f32 that is the only reader of a bf16 or f32 linear's result, or null.
+static layer::CastOp castToF32(layer::LinearOp linear) {
   if (!linear.getResult().hasOneUse())
     return {};
   auto cast = llvm::dyn_cast<layer::CastOp>(*linear->user_begin());
-  bool widens = cast && typeNumber(linear.getResult()) == int64_t(DType::BF16) &&
-                typeNumber(cast.getResult()) == int64_t(DType::F32);
-  return widens ? cast : layer::CastOp();
+  int64_t from = typeNumber(linear.getResult());
+  bool merges = cast && typeNumber(cast.getResult()) == int64_t(DType::F32) &&
+                (from == int64_t(DType::BF16) || from == int64_t(DType::F32));
+  return merges ? cast : layer::CastOp();
 }
 
 static std::optional<llvm::SmallVector<KernelRequest, 2>> match(mlir::Operation *op,
                                                                 const MatchContext &context) {
   auto linear = llvm::cast<layer::LinearOp>(op);
-  layer::CastOp cast = wideningCast(linear);
+  layer::CastOp cast = castToF32(linear);
   mlir::Value result = cast ? cast.getResult() : linear.getResult();
   bool hasBias = linear.getBias().has_value();
   KernelShape shape = {
@@ -28,7 +29,7 @@ static std::optional<llvm::SmallVector<KernelRequest, 2>> match(mlir::Operation 
       {"outType", typeNumber(result)},
       {"hasBias", int64_t(hasBias)},
       {"biasType", hasBias ? int64_t(context.weightType(*linear.getBias())) : int64_t(DType::BF16)},
-      {"roundBeforeF32", int64_t(bool(cast))}};
+      {"roundBeforeF32", int64_t(cast && typeNumber(linear.getResult()) == int64_t(DType::BF16))}};
   KernelRequest request = {"linear",
                            shape,
                            {KernelArg::result(result), KernelArg::operand(linear.getInput()),
