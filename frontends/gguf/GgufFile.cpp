@@ -12,6 +12,7 @@ namespace {
 constexpr uint32_t magic = 0x46554747; // "GGUF"
 constexpr uint32_t supportedVersion = 3;
 constexpr uint64_t defaultAlignment = 32;
+constexpr int64_t maxAlignment = 1 << 20;
 constexpr uint64_t maxKeyBytes = 65535;
 constexpr int maxArrayDepth = 4;
 /// Far more than any model has: what bounds memory for a file that is huge itself.
@@ -149,6 +150,9 @@ private:
   Result<GgufArray> array(int depth);
   Result<void> entry(GgufMetadata &metadata);
   Result<StoredTensor> tensor();
+  Result<void> checkVersion();
+  Result<GgufHeader> readDirectory();
+  Result<void> placeTensors(GgufHeader &header);
 
   std::span<const std::byte> bytes;
   const std::string &name;
@@ -260,7 +264,7 @@ Result<StoredTensor> Parser::tensor() {
   return result;
 }
 
-Result<GgufHeader> Parser::parse() {
+Result<void> Parser::checkVersion() {
   FUSEBOX_ASSIGN(uint32_t first, number<uint32_t>());
   if (first != magic)
     return fail("is not a GGUF file");
@@ -269,6 +273,11 @@ Result<GgufHeader> Parser::parse() {
     return fail("is a big-endian GGUF file; only little-endian ones can be read");
   if (version != supportedVersion)
     return fail("is GGUF version " + std::to_string(version) + "; version 3 can be read: convert it anew");
+  return {};
+}
+
+/// Metadata and tensor directory; tensors' offsets still count from the start of the data.
+Result<GgufHeader> Parser::readDirectory() {
   FUSEBOX_ASSIGN(uint64_t tensorCount, number<uint64_t>());
   FUSEBOX_ASSIGN(uint64_t entryCount, number<uint64_t>());
   if (entryCount > left() / minEntryBytes || tensorCount > left() / minTensorBytes)
@@ -276,24 +285,27 @@ Result<GgufHeader> Parser::parse() {
   if (entryCount > maxEntries || tensorCount > maxTensors)
     return fail("has " + std::to_string(entryCount) + " metadata entries and " + std::to_string(tensorCount) +
                 " tensors; it is damaged");
-
   GgufHeader header;
   for (uint64_t i = 0; i < entryCount; ++i)
     FUSEBOX_TRY(entry(header.metadata));
-  std::set<std::string_view> names;
   for (uint64_t i = 0; i < tensorCount; ++i) {
     FUSEBOX_ASSIGN(StoredTensor stored, tensor());
     header.tensors.push_back(std::move(stored));
   }
+  std::set<std::string_view> names;
   for (const StoredTensor &stored : header.tensors) {
     if (!names.insert(stored.name).second)
       return fail("has the tensor '" + stored.name + "' twice; it is damaged, fetch it again");
   }
+  return header;
+}
 
+/// Turns offsets into places in the file, and checks them.
+Result<void> Parser::placeTensors(GgufHeader &header) {
   uint64_t alignment = defaultAlignment;
   if (header.metadata.find("general.alignment")) {
     std::optional<int64_t> given = header.metadata.asInteger("general.alignment");
-    if (!given || *given < 1 || *given > 1 << 20 || (*given & (*given - 1)) != 0)
+    if (!given || *given < 1 || *given > maxAlignment || (*given & (*given - 1)) != 0)
       return fail("has a general.alignment that is no power of two; it is damaged, fetch it again");
     alignment = uint64_t(*given);
   }
@@ -306,8 +318,15 @@ Result<GgufHeader> Parser::parse() {
       return fail("tensor '" + stored.name + "' lies outside the file; it is damaged, fetch it again");
     stored.offset += dataStart;
   }
-  if (!header.tensors.empty())
-    FUSEBOX_TRY(checkTensorRanges(header.tensors, {dataStart, bytes.size()}, /*gapsAllowed=*/true, name));
+  if (header.tensors.empty())
+    return {};
+  return checkTensorRanges(header.tensors, {dataStart, bytes.size()}, /*gapsAllowed=*/true, name);
+}
+
+Result<GgufHeader> Parser::parse() {
+  FUSEBOX_TRY(checkVersion());
+  FUSEBOX_ASSIGN(GgufHeader header, readDirectory());
+  FUSEBOX_TRY(placeTensors(header));
   return header;
 }
 
