@@ -40,7 +40,7 @@ def Layer_Source : AttrDef<Layer_Dialect, "Source"> {
   let description = "`file` counts in the model's `files`; `at` counts bytes from the file's start.";
   let parameters = (ins "uint64_t":$file, "uint64_t":$offset, "uint64_t":$bytes,
                     StringRefParameter<"DType name">:$dtype, ArrayRefParameter<"int64_t">:$shape);
-  let assemblyFormat = "`<` $file `at` $offset `bytes` $bytes custom<Keyword>($dtype) `[` $shape `]` `>`";
+  let assemblyFormat = "`<` $file `at` $offset `bytes` $bytes custom<Keyword>($dtype) ` ` `[` $shape `]` `>`";
   let genVerifyDecl = 1;
 }
 

@@ -55,7 +55,7 @@ private:
 
   InFlightDiagnostic problem(layer::ParamOp param) {
     ++problems;
-    return param.emitOpError();
+    return emitError(param.getLoc()) << "parameter @" << param.getSymName() << " ";
   }
 
   layer::ModelOp model;
@@ -112,9 +112,12 @@ void Binder::addRecipe(layer::ParamOp param, ArrayRef<DType> converted) {
   if (!converted.empty()) {
     std::string wanted = elementName(param.getType());
     steps.push_back(builder.getStringAttr("widen " + wanted));
-    InFlightDiagnostic remark = param.emitRemark() << "stored as ";
-    llvm::interleaveComma(converted, remark, [&](DType type) { remark << dtypeName(type).data(); });
-    remark << ", converted to " << wanted << " at load";
+    // A converted vector is too small to speak of.
+    if (cast<RankedTensorType>(param.getType()).getRank() == 2) {
+      InFlightDiagnostic remark = emitRemark(param.getLoc()) << param.getTensor() << " is stored as ";
+      llvm::interleave(converted, remark, [&](DType type) { remark << dtypeName(type).data(); }, " and ");
+      remark << " and converted to " << wanted << " at load";
+    }
   }
   if (ArrayAttr recipe = param.getRecipeAttr())
     for (Attribute step : recipe) {
