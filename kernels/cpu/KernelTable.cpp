@@ -167,6 +167,16 @@ Result<std::vector<Cut>> cutLinear(const Shape &shape) {
       {.rowTile = rowTile, .colTile = 96, .otherTasks = tasks(96), .scratchBytes = panelBytes(in, rowTile)}};
 }
 
+/// As linear, plus the task's quantised activations: 128 bytes for each 64 elements.
+Result<std::vector<Cut>> cutLinearInt8(const Shape &shape) {
+  if (!isBlockQuantised(shape.type("weightType")))
+    return unsupported("linear_int8", "with weightType " + std::string(dtypeName(shape.type("weightType"))));
+  FUSEBOX_ASSIGN(std::vector<Cut> cuts, cutLinear(shape));
+  for (Cut &cut : cuts)
+    cut.scratchBytes += uint64_t(cut.rowTile * ((shape.integer("in") + 63) / 64 * 128) + 64);
+  return cuts;
+}
+
 const std::vector<KernelEntry> &table() {
   static const std::vector<KernelEntry> entries = {
       {"embed",
@@ -203,6 +213,20 @@ const std::vector<KernelEntry> &table() {
         {"rowTile"},
         {"colTile"}},
        cutLinear},
+      {"linear_int8",
+       sizeof(LinearShape),
+       {{"in"},
+        {"out"},
+        {"weightType"},
+        {"inType"},
+        {"outType"},
+        {"hasBias"},
+        {"biasType"},
+        {"roundBeforeF32"},
+        {"rowExtent"},
+        {"rowTile"},
+        {"colTile"}},
+       cutLinearInt8},
       {"rope_angles",
        sizeof(RopeAnglesShape),
        {{"half"}, {"outType"}, {"attentionFactor", true}, {"rowTile"}},

@@ -62,8 +62,8 @@ Fields linearFields(int64_t in, int64_t out, DType weight, DType type) {
           {"roundBeforeF32", int64_t(0)}};
 }
 
-void linear(benchmark::State &state, int64_t in, int64_t out, int64_t rows, DType weight, DType type,
-            Specialise specialise) {
+void linear(benchmark::State &state, const std::string &kernel, int64_t in, int64_t out, int64_t rows,
+            DType weight, DType type, Specialise specialise) {
   FlushDenormals flush;
   // Several copies of the weights, so that one row reads memory, unless they are to fit a cache.
   int64_t bytes = in * out / blockSize(weight).elements * blockSize(weight).bytes;
@@ -73,7 +73,7 @@ void linear(benchmark::State &state, int64_t in, int64_t out, int64_t rows, DTyp
   w.bytes.resize(bytes * copies);
   for (int64_t i = 1; i < copies; ++i)
     std::memcpy(&w.bytes[i * bytes], &w.bytes[0], bytes);
-  Runner run("linear", linearFields(in, out, weight, type), Step({{0, int32_t(rows)}}), specialise);
+  Runner run(kernel, linearFields(in, out, weight, type), Step({{0, int32_t(rows)}}), specialise);
   int64_t copy = 0;
   for (auto _ : state) {
     void *args[] = {y.data(), x.data(), &w.bytes[copy * bytes]};
@@ -137,12 +137,13 @@ void rowKernel(benchmark::State &state, const std::string &kernel, const Fields 
 }
 
 void addLinear(int64_t in, int64_t out, int64_t rows, DType weight, DType type,
-               Specialise specialise = Specialise::All) {
-  std::string name = "linear/" + std::string(dtypeName(weight)) + "/" + std::string(dtypeName(type)) + "/" +
-                     std::to_string(in) + "x" + std::to_string(out) + "/rows:" + std::to_string(rows) +
+               Specialise specialise = Specialise::All, const std::string &kernel = "linear") {
+  std::string name = kernel + "/" + std::string(dtypeName(weight)) + "/" + std::string(dtypeName(type)) +
+                     "/" + std::to_string(in) + "x" + std::to_string(out) + "/rows:" + std::to_string(rows) +
                      (specialise == Specialise::All ? "" : "/unspecialised");
-  benchmark::RegisterBenchmark(
-      name.c_str(), [=](benchmark::State &state) { linear(state, in, out, rows, weight, type, specialise); });
+  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State &state) {
+    linear(state, kernel, in, out, rows, weight, type, specialise);
+  });
 }
 
 void addAll() {
@@ -155,6 +156,9 @@ void addAll() {
     addLinear(576, 128, 1, weight, DType::BF16);
     addLinear(2048, 2048, 512, weight, DType::BF16);
     addLinear(576, 1536, 8, weight, DType::BF16);
+    if (weight != DType::BF16)
+      for (int64_t rows : {1, 512})
+        addLinear(576, 1536, rows, weight, DType::BF16, Specialise::All, "linear_int8");
   }
   addLinear(5632, 2048, 512, DType::BF16, DType::BF16);
   for (DType weight : {DType::F32, DType::BF16}) {

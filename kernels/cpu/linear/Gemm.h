@@ -11,11 +11,14 @@ namespace fusebox::cpu {
 
 /// A task's scratch; sizes as KernelTable's scratch formula has them.
 template <typename Way> struct Panel {
-  typename Way::Operand *weights; ///< [step][column]
-  float *scales;                  ///< [block][column]
-  float *minima;                  ///< [block][8]
-  float *xSums;                   ///< [row of the task][block]
-  v16f *lanes;                    ///< [row of the task][column], between blocks of a long sum
+  typename Way::Weight *weights; ///< [step][column]
+  float *scales;                 ///< [block][column]
+  float *minima;                 ///< [block][8]
+  float *xSums;                  ///< [row of the task][block]
+  v16f *lanes;                   ///< [row of the task][column], between blocks of a long sum
+  char *quantised;               ///< [row of the task], where the way quantises activations
+  const char *x;                 ///< the task's first row, as the tiles read it
+  int64_t xStride;               ///< bytes
 };
 
 inline constexpr int panelColumns = 6; ///< at least every way's tileColumns
@@ -27,12 +30,16 @@ inline constexpr int64_t longSumSteps = 96, sumBlockSteps = 64;
 template <typename Way> FB_INLINE Panel<Way> panelIn(void *scratch, int64_t in, int64_t rowTile) {
   const int64_t steps = (in + Way::step - 1) / Way::step;
   Panel<Way> panel;
-  panel.weights = static_cast<typename Way::Operand *>(scratch);
-  panel.lanes = reinterpret_cast<v16f *>(panel.weights + steps * panelColumns);
+  panel.weights = static_cast<typename Way::Weight *>(scratch);
+  panel.quantised = reinterpret_cast<char *>(panel.weights + steps * panelColumns);
+  if constexpr (Way::quantises)
+    panel.lanes = reinterpret_cast<v16f *>(panel.quantised + rowTile * Way::quantisedRowBytes(in));
+  else
+    panel.lanes = reinterpret_cast<v16f *>(panel.quantised);
   const int64_t laneVectors = steps > longSumSteps ? rowTile * panelColumns : 0;
   panel.scales = reinterpret_cast<float *>(panel.lanes + laneVectors);
   panel.minima = panel.scales + steps * panelColumns;
-  panel.xSums = panel.minima + steps * minimaStride;
+  panel.xSums = panel.minima + (in + blockElements - 1) / blockElements * minimaStride;
   return panel;
 }
 
@@ -46,7 +53,8 @@ FB_INLINE void packPanel(const LinearShape *shape, const char *weight, int64_t c
       if constexpr (Way::scaled)
         panel.scales[s * Columns + c] = blockScale(Way::block(row, s * Way::step));
       if constexpr (Way::minimum)
-        panel.minima[s * minimaStride + c] = blockMinimum(Way::block(row, s * Way::step));
+        for (int64_t k = s * Way::step; k < (Whole ? (s + 1) * Way::step : in); k += blockElements)
+          panel.minima[k / blockElements * minimaStride + c] = blockMinimum(Way::block(row, k));
     }
   };
   for (int64_t s = 0; s < whole; ++s)
@@ -57,18 +65,19 @@ FB_INLINE void packPanel(const LinearShape *shape, const char *weight, int64_t c
 
 /// Adds steps [begin, end) to the lanes of a Rows × Columns tile.
 template <typename Way, int Rows, int Columns>
-FB_INLINE void addSteps(const LinearShape *shape, const char *x, int64_t xStride, Panel<Way> panel,
-                        int64_t begin, int64_t end, v16f *lanes) {
+FB_INLINE void addSteps(const LinearShape *shape, Panel<Way> panel, int64_t localRow, int64_t begin,
+                        int64_t end, v16f *lanes) {
   const int64_t in = shape->in;
+  const char *x = panel.x + localRow * panel.xStride;
   v16f acc[Rows][Columns];
   FB_UNROLL for (int r = 0; r < Rows; ++r) FB_UNROLL for (int c = 0; c < Columns; ++c) acc[r][c] =
       lanes[r * Columns + c];
   const auto body = [&]<bool Whole>(int64_t s) FB_INLINE_LAMBDA {
-    typename Way::Operand input[Rows];
+    typename Way::Input input[Rows];
     FB_UNROLL for (int r = 0; r < Rows; ++r) input[r] =
-        Way::template loadInput<Whole>(x + r * xStride, s * Way::step, in);
+        Way::template loadInput<Whole>(x + r * panel.xStride, s * Way::step, in);
     FB_UNROLL for (int c = 0; c < Columns; ++c) {
-      const typename Way::Operand w = panel.weights[s * Columns + c];
+      const typename Way::Weight w = panel.weights[s * Columns + c];
       const float scale = Way::scaled ? panel.scales[s * Columns + c] : 0.0f;
       FB_UNROLL for (int r = 0; r < Rows; ++r) acc[r][c] = Way::accumulate(acc[r][c], input[r], w, scale);
     }
@@ -96,15 +105,13 @@ template <typename Way, int Rows, int Columns>
 FB_INLINE void tile(const LinearShape *shape, void *const *args, Panel<Way> panel, const float *bias,
                     int64_t row, int64_t localRow, int64_t column, int64_t begin, int64_t end) {
   constexpr int count = Rows * Columns, groups = (count + lanes - 1) / lanes;
-  const int64_t xStride = shape->in * (shape->inType == int64_t(DType::F32) ? 4 : 2);
-  const char *x = static_cast<const char *>(args[1]) + row * xStride;
   const int64_t steps = (shape->in + Way::step - 1) / Way::step;
   v16f sums[groups * lanes];
   FB_UNROLL for (int i = 0; i < groups * lanes; ++i) sums[i] = splat(0.0f);
   v16f *kept = panel.lanes + localRow * Columns;
   if (begin > 0)
     FB_UNROLL for (int i = 0; i < count; ++i) sums[i] = kept[i];
-  addSteps<Way, Rows, Columns>(shape, x, xStride, panel, begin, end, sums);
+  addSteps<Way, Rows, Columns>(shape, panel, localRow, begin, end, sums);
   if (end < steps) {
     FB_UNROLL for (int i = 0; i < count; ++i) kept[i] = sums[i];
     return;
@@ -167,12 +174,20 @@ void linearMatrix(const LinearShape *shape, void *const *args, const StepView *s
   const RowRange rows = tileRows(shape->rowExtent, shape->rowTile, step, task / columnTasks);
   const int64_t begin = task % columnTasks * shape->colTile;
   const int64_t end = begin + shape->colTile < shape->out ? begin + shape->colTile : shape->out;
-  const Panel<Way> panel = panelIn<Way>(scratch, shape->in, shape->rowTile);
-  if constexpr (Way::minimum) {
-    const int64_t blocks = shape->in / blockElements;
-    for (int64_t row = rows.begin; row < rows.end; ++row)
-      blockSums(static_cast<const char *>(args[1]) + row * shape->in * 2, shape->in,
-                panel.xSums + (row - rows.begin) * blocks);
+  Panel<Way> panel = panelIn<Way>(scratch, shape->in, shape->rowTile);
+  panel.xStride = shape->in * (shape->inType == int64_t(DType::F32) ? 4 : 2);
+  panel.x = static_cast<const char *>(args[1]) + rows.begin * panel.xStride;
+  const int64_t blocks = shape->in / blockElements;
+  if constexpr (Way::quantises) {
+    const int64_t stride = Way::quantisedRowBytes(shape->in);
+    for (int64_t row = 0; row < rows.end - rows.begin; ++row)
+      Way::quantiseRow(panel.x + row * panel.xStride, shape->in, panel.quantised + row * stride,
+                       panel.xSums + row * blocks);
+    panel.x = panel.quantised;
+    panel.xStride = stride;
+  } else if constexpr (Way::minimum) {
+    for (int64_t row = 0; row < rows.end - rows.begin; ++row)
+      blockSums(panel.x + row * panel.xStride, shape->in, panel.xSums + row * blocks);
   }
   int64_t column = begin;
   _Pragma("clang loop unroll(disable)") for (; column + Way::tileColumns <= end; column += Way::tileColumns)

@@ -28,7 +28,7 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
     low[c] = 0.0f;
   }
   const auto body = [&]<bool Whole>(int64_t k) FB_INLINE_LAMBDA {
-    const typename Way::Operand input = Way::template loadInput<Whole>(x, k, in);
+    const typename Way::Input input = Way::template loadInput<Whole>(x, k, in);
     FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
       float scale = 0.0f;
       if constexpr (Way::scaled)
@@ -36,7 +36,8 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
       __builtin_prefetch(rows[c] + k / Way::step * Way::stepBytes + gemvAheadBytes);
       acc[c] = Way::accumulate(acc[c], input, Way::template loadWeight<Whole>(rows[c], k, in), scale);
       if constexpr (Way::minimum)
-        low[c] = fma(blockMinimum(Way::block(rows[c], k)), xSums[k / blockElements], low[c]);
+        for (int64_t b = k; b < (Whole ? k + Way::step : in); b += blockElements)
+          low[c] = fma(blockMinimum(Way::block(rows[c], b)), xSums[b / blockElements], low[c]);
     }
   };
   const int64_t whole = in / Way::step * Way::step;
@@ -63,8 +64,13 @@ void linearVector(const LinearShape *shape, void *const *args, const StepView *,
   const char *x = static_cast<const char *>(args[1]) + row * shape->in * inBytes;
   char *out = static_cast<char *>(args[0]) + row * shape->out * outBytes;
   float *xSums = static_cast<float *>(scratch);
-  if constexpr (Way::minimum)
+  if constexpr (Way::quantises) {
+    char *quantised = reinterpret_cast<char *>(xSums) + Way::sumsBytes(shape->in);
+    Way::quantiseRow(x, shape->in, quantised, xSums);
+    x = quantised;
+  } else if constexpr (Way::minimum) {
     blockSums(x, shape->in, xSums);
+  }
   for (int64_t column = begin; column < end; column += lanes) {
     v16f sums[lanes];
     float minima[lanes];

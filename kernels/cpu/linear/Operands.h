@@ -19,9 +19,10 @@ template <bool Whole> FB_INLINE Pairs loadPairs(const char *row, int64_t first, 
 
 /// bf16 activations, bf16 weights.
 struct PairsWay {
-  using Operand = Pairs;
+  using Input = Pairs;
+  using Weight = Pairs;
   static constexpr int64_t step = 32, stepBytes = 64;
-  static constexpr bool scaled = false, minimum = false;
+  static constexpr bool scaled = false, minimum = false, quantises = false;
 #if defined(__AVX512BF16__)
   static constexpr int tileRows = 4, tileColumns = 6;
 #elif defined(__AVX512F__)
@@ -41,9 +42,10 @@ struct PairsWay {
 
 /// bf16 activations, quantised blocks of type T.
 template <DType T> struct BlockWay {
-  using Operand = Pairs;
+  using Input = Pairs;
+  using Weight = Pairs;
   static constexpr int64_t step = blockElements, stepBytes = blockSize(T).bytes;
-  static constexpr bool scaled = true, minimum = hasMinimum<T>;
+  static constexpr bool scaled = true, minimum = hasMinimum<T>, quantises = false;
 #if defined(__AVX512BF16__)
   static constexpr int tileRows = 4, tileColumns = 6;
 #elif defined(__AVX512F__)
@@ -68,9 +70,10 @@ template <DType T> struct BlockWay {
 
 /// Anything in f32: In activations, W weights, both widened.
 template <DType In, DType W> struct F32Way {
-  using Operand = v16f;
+  using Input = v16f;
+  using Weight = v16f;
   static constexpr int64_t step = lanes, stepBytes = lanes * blockSize(W).bytes / blockSize(W).elements;
-  static constexpr bool scaled = false, minimum = false;
+  static constexpr bool scaled = false, minimum = false, quantises = false;
 #if defined(__AVX512F__)
   static constexpr int tileRows = 4, tileColumns = 6;
 #else

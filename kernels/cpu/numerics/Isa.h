@@ -7,9 +7,7 @@
 
 #include "kernels/cpu/numerics/Vector.h"
 
-#if defined(__AVX512BW__)
 #include <immintrin.h>
-#endif
 
 namespace fusebox::cpu {
 
@@ -85,6 +83,41 @@ FB_INLINE Pairs pairsFromInt8(v32c values) {
 #else
 FB_INLINE Pairs pairsFromInt8(v32c values) { return pairsFromBits(bf16BitsFromInt8(values)); }
 #endif
+
+#if !defined(__AVX512VNNI__)
+/// Lane i: the sum of the products of its two signed 16-bit halves.
+FB_INLINE v16i multiplyAddWords(v16u a, v16u b) {
+#if defined(__AVX512BW__)
+  return __builtin_bit_cast(
+      v16i, _mm512_madd_epi16(__builtin_bit_cast(__m512i, a), __builtin_bit_cast(__m512i, b)));
+#else
+  // Named halves: a bit cast of `a.hi` itself would read the low half.
+  const v8u aLow = a.lo, aHigh = a.hi, bLow = b.lo, bHigh = b.hi;
+  v16i result;
+  result.lo = __builtin_bit_cast(
+      v8i, _mm256_madd_epi16(__builtin_bit_cast(__m256i, aLow), __builtin_bit_cast(__m256i, bLow)));
+  result.hi = __builtin_bit_cast(
+      v8i, _mm256_madd_epi16(__builtin_bit_cast(__m256i, aHigh), __builtin_bit_cast(__m256i, bHigh)));
+  return result;
+#endif
+}
+#endif
+
+/// Lane i: acc + Σ over bytes 4 i … 4 i + 3 of a (unsigned) times b (signed); exact.
+FB_INLINE v16i dotBytes(v16i acc, v16u a, v16u b) {
+#if defined(__AVX512VNNI__)
+  return __builtin_bit_cast(v16i, _mm512_dpbusd_epi32(__builtin_bit_cast(__m512i, acc),
+                                                      __builtin_bit_cast(__m512i, a),
+                                                      __builtin_bit_cast(__m512i, b)));
+#else
+  // Even and odd bytes as 16-bit numbers; each product of two pairs is one multiply-add.
+  typedef int16_t v32s __attribute__((ext_vector_type(32)));
+  const v16u evenA = a & 0x00ff00ffu, oddA = (a >> 8) & 0x00ff00ffu;
+  const v16u oddB = __builtin_bit_cast(v16u, __builtin_bit_cast(v32s, b) >> 8);
+  const v16u evenB = __builtin_bit_cast(v16u, (__builtin_bit_cast(v32s, b) << 8) >> 8);
+  return acc + multiplyAddWords(evenA, evenB) + multiplyAddWords(oddA, oddB);
+#endif
+}
 
 /// 32 nibbles of a GGUF block (element j low nibble of byte j, element 16 + j its high nibble), minus
 /// `Offset`, as exact bf16 pairs in order.

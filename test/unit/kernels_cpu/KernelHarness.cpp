@@ -56,8 +56,8 @@ StepView Step::view() const {
   return view;
 }
 
-CompiledCpuKernel::CompiledCpuKernel(const std::string &kernel, const Fields &fields, const std::string &target,
-                                     plan::Extent rows, Specialise specialise)
+CompiledCpuKernel::CompiledCpuKernel(const std::string &kernel, const Fields &fields,
+                                     const std::string &target, plan::Extent rows, Specialise specialise)
     : variants(orDie(kernelVariants(kernel, fields, rows))), rows(rows) {
   using Key = std::tuple<std::string, std::string, Specialise, Fields>;
   static std::map<Key, Code> compiled;

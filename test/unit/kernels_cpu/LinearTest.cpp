@@ -188,8 +188,10 @@ TEST(Linear, TakesAnyNumberOfColumnsAndRows) {
 }
 
 TEST(Linear, CutsLongSumsWithoutChangingThem) {
-  check({.in = 3200, .out = 7, .rows = 6, .weight = DType::BF16, .inType = DType::BF16, .outType = DType::F32});
-  check({.in = 3232, .out = 6, .rows = 5, .weight = DType::Q4_1, .inType = DType::BF16, .outType = DType::F32});
+  check(
+      {.in = 3200, .out = 7, .rows = 6, .weight = DType::BF16, .inType = DType::BF16, .outType = DType::F32});
+  check(
+      {.in = 3232, .out = 6, .rows = 5, .weight = DType::Q4_1, .inType = DType::BF16, .outType = DType::F32});
   check({.in = 1610, .out = 7, .rows = 5, .weight = DType::F32, .inType = DType::F32, .outType = DType::F32});
 }
 
@@ -208,6 +210,41 @@ TEST(Linear, FlushesSubnormalsAlikeOnEveryIsa) {
     for (int variant : {0, 1})
       EXPECT_EQ(compute(c, kernel, data, variant).bytes, want.bytes) << target << " variant " << variant;
   }
+}
+
+TEST(LinearInt8, GivesTheSameBitsInEveryVariantNearTheExactResult) {
+  for (DType weight : {DType::Q8_0, DType::Q4_0, DType::Q4_1})
+    for (auto [in, out, rows] : {std::tuple{96, 21, 7}, {256, 32, 2}}) {
+      Case c = {.in = in,
+                .out = out,
+                .rows = rows,
+                .weight = weight,
+                .inType = DType::BF16,
+                .outType = DType::F32,
+                .bias = true};
+      Data data(c);
+      // The largest quants, whose unsigned forms and sums are the extremes.
+      for (int64_t i = 0; i < 32; ++i)
+        data.weight.bytes[(weight == DType::Q4_1 ? 4 : 2) + i % 16] = 0xff;
+      Tensor exact = reference(c, data);
+      std::optional<Tensor> first;
+      for (const std::string &target : runnableTargets()) {
+        CompiledCpuKernel kernel("linear_int8", fieldsOf(c), target);
+        for (int variant : {0, 1}) {
+          Tensor got = compute(c, kernel, data, variant);
+          if (first) {
+            ASSERT_EQ(got.bytes, first->bytes) << target << " variant " << variant;
+          }
+          first = got;
+        }
+      }
+      double error = 0, size = 0;
+      for (int64_t i = 0; i < c.rows * c.out; ++i) {
+        error += std::pow((*first)[i] - exact[i], 2);
+        size += std::pow(exact[i], 2);
+      }
+      EXPECT_LT(std::sqrt(error / size), 0.01) << dtypeName(weight);
+    }
 }
 
 TEST(Linear, RefusesWhatItCannotCompute) {
