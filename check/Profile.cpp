@@ -194,23 +194,26 @@ std::string fusebox::userProfileFolder() {
 }
 
 Result<std::vector<Profile>> fusebox::loadProfiles(const std::string &userFolder) {
-  std::map<std::string, Profile> byName;
-  for (const auto &[name, text] : builtinProfileTexts()) {
-    FUSEBOX_ASSIGN(byName[name], parseProfile(text, name, "profiles/" + name + ".yaml"));
-  }
   std::error_code ignored;
   std::vector<fs::path> files;
   for (fs::directory_iterator entry(userFolder, ignored), end; !ignored && entry != end;
        entry.increment(ignored))
     if (entry->path().extension() == ".yaml")
       files.push_back(entry->path());
+  std::sort(files.begin(), files.end());
+  std::vector<Profile> profiles;
+  for (const auto &[name, text] : builtinProfileTexts()) {
+    bool replaced = std::any_of(files.begin(), files.end(), [&](auto &path) { return path.stem() == name; });
+    if (replaced)
+      continue;
+    FUSEBOX_ASSIGN(Profile profile, parseProfile(text, name, "profiles/" + name + ".yaml"));
+    profiles.push_back(std::move(profile));
+  }
   for (const fs::path &path : files) {
     FUSEBOX_ASSIGN(std::string text, readText(path.string()));
-    FUSEBOX_ASSIGN(byName[path.stem().string()], parseProfile(text, path.stem().string(), path.string()));
-  }
-  std::vector<Profile> profiles;
-  for (auto &[name, profile] : byName)
+    FUSEBOX_ASSIGN(Profile profile, parseProfile(text, path.stem().string(), path.string()));
     profiles.push_back(std::move(profile));
+  }
   return profiles;
 }
 

@@ -48,7 +48,8 @@ const std::map<std::string, std::string> &builtinProfileTexts();
 /// Folder of the user's profiles: $XDG_CONFIG_HOME/fusebox/profiles, else $HOME/.config/fusebox/profiles.
 std::string userProfileFolder();
 
-/// Shipped profiles, then the user's, in order of name; a user's of the same name replaces a shipped one.
+/// Shipped profiles, then the user's, each in order of name; a user's of the same name replaces a shipped
+/// one. Later ones override earlier ones where several apply.
 Result<std::vector<Profile>> loadProfiles(const std::string &userFolder);
 
 /// One of `profiles` by name, or the file of that path. Fails with ErrorKind::Usage and lists the names.

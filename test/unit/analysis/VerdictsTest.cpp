@@ -64,7 +64,7 @@ TEST(Scores, RangeWithNormsIsScaleTimesSizeTimesLargestPair) {
 }
 
 TEST(Scores, ScaledNormBeatsTheSumOverPairs) {
-  TestModel model({.hidden = 256, .headDim = 32, .qkNorm = QkNorm::None, .layers = 1});
+  TestModel model({.hidden = 256, .headDim = 32, .layers = 1, .qkNorm = QkNorm::None});
   Analysis analysis = analyzeModel(model.facts);
   double bound = analysis.find(0, node::scores, Contract::Wide)->range;
   // Σ N N, at best √D·(largest row)² a pair: the joint bound must be well below it.
