@@ -5,6 +5,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 using namespace fusebox;
 using namespace fusebox::cpu;
 using testing::HasSubstr;
@@ -82,7 +84,11 @@ class EveryTarget : public testing::TestWithParam<const char *> {};
 
 TEST_P(EveryTarget, CompilesAllKernelsOfAModel) {
   CpuTarget target = *parseCpuTarget(GetParam());
-  for (auto [type, weight] : {std::pair{bf16, bf16}, {f32, bf16}, {bf16, int64_t(DType::Q4_1)}}) {
+  std::vector<std::pair<int64_t, int64_t>> types = {{bf16, bf16}};
+  if (std::getenv("FUSEBOX_LONG"))
+    types = {
+        {bf16, bf16}, {f32, bf16}, {f32, f32}, {bf16, int64_t(DType::Q4_1)}, {bf16, int64_t(DType::Q8_0)}};
+  for (auto [type, weight] : types) {
     std::vector<KernelRequest> requests = smollm2(type, weight);
     auto image = compileCpuKernels(requests, target);
     ASSERT_TRUE(image) << image.error().message;
@@ -98,11 +104,55 @@ TEST_P(EveryTarget, CompilesAllKernelsOfAModel) {
 INSTANTIATE_TEST_SUITE_P(Targets, EveryTarget,
                          testing::Values("x86-64-v3", "x86-64-v4", "x86-64-v4+avx512bf16"));
 
+namespace {
+
+KernelRequest small(const std::string &kernel, const Fields &fields) {
+  return {"small", kernel, (*kernelVariants(kernel, fields, plan::Extent::Tokens))[0].fields};
+}
+const Fields addFields = {{"columns", int64_t(577)}, {"type", f32}};
+
+} // namespace
+
 TEST(CpuCodegen, IsTheSameForAnyNumberOfThreads) {
   CpuTarget target = *parseCpuTarget("x86-64-v4");
-  std::vector<KernelRequest> requests = smollm2(bf16, bf16);
+  std::vector<KernelRequest> requests;
+  add(requests, "add", addFields);
+  add(requests, "scale", {{"columns", int64_t(576)}, {"type", bf16}, {"factor", 0.5}});
+  add(requests, "kv_write", {{"kvHeads", int64_t(3)}, {"headDim", int64_t(64)}, {"type", bf16}});
+  add(requests, "linear", linear(64, 48, bf16, bf16, f32));
   auto one = compileCpuKernels(requests, target, Specialise::All, 1);
   auto three = compileCpuKernels(requests, target, Specialise::All, 3);
   ASSERT_TRUE(one && three);
   EXPECT_EQ(one->image.bytes, three->image.bytes);
+}
+
+TEST(CpuCodegen, MakesShapesConstant) {
+  CpuTarget target = *parseCpuTarget("x86-64-v3");
+  auto text = kernelAssembly(small("add", addFields), target);
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_THAT(*text, HasSubstr("small:"));
+  EXPECT_THAT(*text, HasSubstr("$577")); // the row length
+  EXPECT_THAT(*text, testing::Not(HasSubstr("zmm")));
+  KernelRequest request = small("add", addFields);
+  auto special = compileCpuKernels({&request, 1}, target, Specialise::All);
+  auto general = compileCpuKernels({&request, 1}, target, Specialise::TypesOnly);
+  ASSERT_TRUE(special && general);
+  EXPECT_LT(special->kernels[0].bytes, general->kernels[0].bytes);
+}
+
+TEST(CpuCodegen, NamesWhatIsWrongWithARequest) {
+  CpuTarget target = *parseCpuTarget("x86-64-v3");
+  KernelRequest unknown = {"x", "convolution", {}};
+  auto image = compileCpuKernels({&unknown, 1}, target);
+  ASSERT_FALSE(image);
+  EXPECT_THAT(image.error().message, HasSubstr("convolution"));
+  KernelRequest incomplete = small("add", addFields);
+  incomplete.constants.pop_back();
+  image = compileCpuKernels({&incomplete, 1}, target);
+  ASSERT_FALSE(image);
+  EXPECT_THAT(image.error().message, HasSubstr("rowTile is missing"));
+  auto cpu = parseCpuTarget("pentium");
+  ASSERT_FALSE(cpu);
+  EXPECT_EQ(cpu.error().kind, ErrorKind::Usage);
+  EXPECT_THAT(cpu.error().message, HasSubstr("x86-64-v3"));
 }

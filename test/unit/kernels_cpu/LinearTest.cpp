@@ -138,10 +138,16 @@ Tensor reference(const Case &c, const Data &data) {
   return out;
 }
 
+/// Every ISA for the pairs of types that models use most; for the others only with FUSEBOX_LONG, compiling takes time.
+std::vector<std::string> targetsFor(const Case &c) {
+  bool common = c.weight == DType::BF16 || (c.weight == DType::Q4_1 && c.inType == DType::BF16);
+  return common || std::getenv("FUSEBOX_LONG") ? runnableTargets() : std::vector<std::string>{"native"};
+}
+
 void check(const Case &c) {
   Data data(c);
   Tensor want = reference(c, data);
-  for (const std::string &target : runnableTargets()) {
+  for (const std::string &target : targetsFor(c)) {
     SCOPED_TRACE(target + " in " + std::to_string(c.in) + " out " + std::to_string(c.out) + " rows " +
                  std::to_string(c.rows) + " " + std::string(dtypeName(c.weight)) + " " +
                  std::string(dtypeName(c.inType)));
@@ -195,6 +201,15 @@ TEST(Linear, CutsLongSumsWithoutChangingThem) {
   check({.in = 1610, .out = 7, .rows = 5, .weight = DType::F32, .inType = DType::F32, .outType = DType::F32});
 }
 
+TEST(Linear, GivesTheSameBitsUnspecialised) {
+  Case c = {
+      .in = 96, .out = 50, .rows = 9, .weight = DType::BF16, .inType = DType::BF16, .outType = DType::BF16};
+  Data data(c);
+  CompiledCpuKernel general("linear", fieldsOf(c), "native", plan::Extent::Tokens, Specialise::TypesOnly);
+  for (int variant : {0, 1})
+    EXPECT_EQ(compute(c, general, data, variant).bytes, reference(c, data).bytes) << "variant " << variant;
+}
+
 TEST(Linear, FlushesSubnormalsAlikeOnEveryIsa) {
   Case c = {
       .in = 64, .out = 16, .rows = 4, .weight = DType::BF16, .inType = DType::BF16, .outType = DType::F32};
@@ -214,7 +229,7 @@ TEST(Linear, FlushesSubnormalsAlikeOnEveryIsa) {
 
 TEST(LinearInt8, GivesTheSameBitsInEveryVariantNearTheExactResult) {
   for (DType weight : {DType::Q8_0, DType::Q4_0, DType::Q4_1})
-    for (auto [in, out, rows] : {std::tuple{96, 21, 7}, {256, 32, 2}}) {
+    for (auto [in, out, rows] : {std::tuple{96, 21, 7}}) {
       Case c = {.in = in,
                 .out = out,
                 .rows = rows,
