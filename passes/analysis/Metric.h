@@ -34,6 +34,10 @@ struct Deviation {
   RoundingCounts counts;
 };
 
+/// Of one head's scores. worst: (P_q P_k − 1) · R; expected: σ² = ½ κ u² τ² Σ [(c_q + c_k) α² β² + c_h (F_q²
+/// β² + α² F_k²)].
+Deviation scoreDeviation(const ModelFacts &facts, const HeadScore &head, Contract contract);
+
 /// One node of one layer, judged under every contract by the rules that all nodes share.
 struct NodeCase {
   int64_t layer = noLayer;

@@ -8,22 +8,30 @@ namespace fusebox {
 
 static double square(double x) { return x * x; }
 
-/// worst: (P_q P_k − 1) · R. expected: σ² = ½ κ u² τ² Σ [(c_q + c_k) α² β² + c_h (F_q² β² + α² F_k²)]. Each
-/// for the head where it is largest.
-static Deviation scoreDeviation(const ModelFacts &facts, const LayerMeasures &layer, Contract contract) {
+Deviation scoreDeviation(const ModelFacts &facts, const HeadScore &head, Contract contract) {
   double u = unitRoundoff(facts.activations);
   Deviation deviation;
   deviation.counts = scoreCounts(facts, contract);
   int extra = scoreRoundings(facts, contract);
   double growth = square(deviation.counts.growth) * std::pow(1 + u, extra);
   double others = 2 * deviation.counts.others + extra;
-  for (const HeadScore &head : layer.heads) {
-    deviation.worst = std::max(deviation.worst, (growth - 1) * head.range);
-    double variance = others * head.spread + deviation.counts.onHidden * head.hiddenSpread;
-    deviation.expected = std::max(deviation.expected, u * facts.scale * std::sqrt(kappa / 2 * variance));
-  }
+  deviation.worst = (growth - 1) * head.range;
+  double variance = others * head.spread + deviation.counts.onHidden * head.hiddenSpread;
+  deviation.expected = u * facts.scale * std::sqrt(kappa / 2 * variance);
   deviation.counts.weighted += extra / 2.0;
   return deviation;
+}
+
+/// Each bound for the head where it is largest.
+static Deviation largestDeviation(const ModelFacts &facts, const LayerMeasures &layer, Contract contract) {
+  Deviation largest;
+  for (const HeadScore &head : layer.heads) {
+    Deviation deviation = scoreDeviation(facts, head, contract);
+    largest.counts = deviation.counts;
+    largest.worst = std::max(largest.worst, deviation.worst);
+    largest.expected = std::max(largest.expected, deviation.expected);
+  }
+  return largest;
 }
 
 std::vector<Verdict> judgeScores(const MetricInput &input) {
@@ -43,7 +51,7 @@ std::vector<Verdict> judgeScores(const MetricInput &input) {
       node.largest = node.range;
     node.isDistribution = true;
     node.withReference = true;
-    node.deviation = [&](Contract contract) { return scoreDeviation(input.facts, layer, contract); };
+    node.deviation = [&](Contract contract) { return largestDeviation(input.facts, layer, contract); };
     std::vector<Verdict> judged = judgeNode(input, node);
     verdicts.insert(verdicts.end(), judged.begin(), judged.end());
   }
