@@ -104,6 +104,12 @@ def Layer_RepeatOp : Layer_Op<"repeat", [
 def Layer_FusedOp : Layer_Op<"fused", [
     SingleBlock, DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmResultNames", "getAsmBlockArgumentNames"]>]> {
   let summary = "a region that runs as one kernel under a rounding contract; its original operations stay inside";
+  let description = [{
+    Reads nothing but its inputs. `exact`: every value inside is rounded as its operation says; `wide`: computed in f32
+    and rounded once, where it leaves the region; `fast`: as its kernel declares.
+
+    Example: `%f = layer.fused "norm_linear" exact(%a = %x : tensor<?x16xbf16>) -> (tensor<?x8xbf16>) { … }`
+  }];
   let arguments = (ins StrAttr:$name, Layer_Contract:$contract, Variadic<AnyRankedTensor>:$inputs);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let regions = (region SizedRegion<1>:$body);
@@ -129,6 +135,7 @@ def Layer_EmbedOp : Layer_NodeOp<"embed", [Pure, Layer_UsesParams]> {
 
 def Layer_SelectRowsOp : Layer_NodeOp<"select_rows", [Pure, AllTypesMatch<["input", "result"]>]> {
   let summary = "the rows whose logits are wanted";
+  let description = "Row i of the result is row `rows[i]` of the input.";
   let arguments = (ins Layer_Rows:$input, Layer_Indices:$rows, OptionalAttr<StrAttr>:$node);
   let results = (outs Layer_Rows:$result);
   let assemblyFormat = "$input `,` $rows `` custom<Node>($node) attr-dict `:` type($result)";
@@ -202,9 +209,9 @@ def Layer_AttentionOp : Layer_NodeOp<"attention", []> {
     positions ≤ the row's own (and > position − window where `window` is set). Head h reads key head
     h ÷ (heads ÷ kv_heads).
 
-    `eager` rounds q·k, then scale·, then the softmax's result, then the sum. `sdpa` keeps scores and softmax in f32,
-    walks the keys in blocks of 64 absolute positions, rounds exp(s − running max) before it meets V, divides at the
-    end and rounds once.
+    `eager` rounds q·k, then scale·, then cap·, then the softmax's result, then the sum. `sdpa` keeps scores and softmax
+    in f32, walks the keys in blocks of 64 absolute positions, rounds exp(s − running max) before it meets V, divides
+    at the end by the sum of the unrounded values and rounds once.
   }];
   let arguments = (ins Layer_Rows:$q, Layer_Rows:$k, Layer_Rows:$v, I64Attr:$heads, I64Attr:$kv_heads,
                    F64Attr:$scale, OptionalAttr<I64Attr>:$window, OptionalAttr<F64Attr>:$softcap,
@@ -219,6 +226,7 @@ def Layer_AttentionOp : Layer_NodeOp<"attention", []> {
 
 def Layer_GluOp : Layer_NodeOp<"glu", [Pure, AllTypesMatch<["gate", "up", "result"]>]> {
   let summary = "activation(gate) · up";
+  let description = "`activation_and_product` rounds the activation, then the product; `product` the product only.";
   let arguments = (ins Layer_Rows:$gate, Layer_Rows:$up, Layer_Activation:$activation, Layer_GluRounding:$rounding, OptionalAttr<StrAttr>:$node);
   let results = (outs Layer_Rows:$result);
   let assemblyFormat = [{
