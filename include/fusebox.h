@@ -148,8 +148,8 @@ fusebox_status fusebox_oracle_logits(const char *model, const char *mode, const 
 
 /* A tokenizer without a model: of a folder, a GGUF file or a plan. */
 typedef struct fusebox_tokenizer fusebox_tokenizer;
-fusebox_status fusebox_tokenizer_open(const char *model, fusebox_tokenizer **tokenizer);
-void fusebox_tokenizer_close(fusebox_tokenizer *tokenizer);
+fusebox_status fusebox_open_tokenizer(const char *model, fusebox_tokenizer **tokenizer);
+void fusebox_close_tokenizer(fusebox_tokenizer *tokenizer);
 /* The session's own tokenizer; closed with the session. */
 fusebox_status fusebox_session_tokenizer(fusebox_session *session, fusebox_tokenizer **tokenizer);
 

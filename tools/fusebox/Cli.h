@@ -57,7 +57,7 @@ struct SessionCloser {
 };
 using Session = std::unique_ptr<fusebox_session, SessionCloser>;
 struct TokenizerCloser {
-  void operator()(fusebox_tokenizer *tokenizer) const { fusebox_tokenizer_close(tokenizer); }
+  void operator()(fusebox_tokenizer *tokenizer) const { fusebox_close_tokenizer(tokenizer); }
 };
 using Tokenizer = std::unique_ptr<fusebox_tokenizer, TokenizerCloser>;
 

@@ -38,7 +38,7 @@ struct LogitsCommand {
     if (!ids.empty())
       return cli::parseIds(ids);
     fusebox_tokenizer *opened = nullptr;
-    cli::check(fusebox_tokenizer_open(model.c_str(), &opened));
+    cli::check(fusebox_open_tokenizer(model.c_str(), &opened));
     return cli::tokenize(cli::Tokenizer(opened).get(), text, true);
   }
 

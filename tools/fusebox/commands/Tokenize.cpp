@@ -13,7 +13,7 @@ struct TokenizeCommand {
 
   void run() const {
     fusebox_tokenizer *opened = nullptr;
-    cli::check(fusebox_tokenizer_open(model.c_str(), &opened));
+    cli::check(fusebox_open_tokenizer(model.c_str(), &opened));
     cli::Tokenizer tokenizer(opened);
     if (!decode.empty())
       return printText(tokenizer.get());
