@@ -1,11 +1,15 @@
 #include "runtime/cpu/Executor.h"
 
 #include "runtime/cpu/HostMemory.h"
+#include "runtime/cpu/ReadAhead.h"
 
 #include <algorithm>
 
 using namespace fusebox;
 using namespace fusebox::cpu;
+
+/// Weights are read ahead only for groups that have this many bytes of them; less comes quickly anyway.
+static constexpr uint64_t worthReadingAhead = 64 << 10;
 
 Result<std::shared_ptr<Executor>> Executor::create(const LoadedCode &code, Bindings bindings) {
   auto executor = std::make_shared<Executor>();
@@ -19,6 +23,7 @@ Result<std::shared_ptr<Executor>> Executor::create(const LoadedCode &code, Bindi
     executor->scratch.push_back(std::move(memory));
   }
   executor->flatten();
+  executor->findWeightsAhead();
   return executor;
 }
 
@@ -69,6 +74,27 @@ void Executor::flatten() {
   }
 }
 
+void Executor::findWeightsAhead() {
+  const plan::Program &program = *code.program;
+  weightsAhead.resize(1); // nothing, for the groups at the end
+  for (size_t g = groups.size(); g-- > 0;) {
+    std::vector<std::span<const std::byte>> weights;
+    uint64_t bytes = 0;
+    for (uint32_t i = groups[g].first; i < groups[g].end; ++i) {
+      const std::vector<plan::Arg> &planArgs = program.launches[launches[i].launch].args;
+      for (size_t a = 0; a < planArgs.size(); ++a)
+        if (planArgs[a].kind == plan::ArgKind::Weight) {
+          uint64_t size = program.weights[planArgs[a].index].bytes;
+          weights.emplace_back(static_cast<const std::byte *>(args[launches[i].firstArg + a]), size);
+          bytes += size;
+        }
+    }
+    if (bytes >= worthReadingAhead)
+      weightsAhead.push_back(std::move(weights));
+    groups[g].ahead = uint32_t(weightsAhead.size() - 1);
+  }
+}
+
 void Executor::choose(const StepView &step, bool alone) {
   const plan::Program &program = *code.program;
   choices.clear();
@@ -101,6 +127,7 @@ void Executor::runGroups(std::span<const Group> some, const StepView &step) {
   nextTask.store(0, std::memory_order_relaxed);
   code.pool->run([&](unsigned thread) {
     bool first = true;
+    ReadAhead readAhead(thread, code.pool->threads());
     for (const Group &group : some) {
       uint64_t tasks = 0;
       for (uint32_t i = group.first; i < group.end; ++i)
@@ -108,7 +135,8 @@ void Executor::runGroups(std::span<const Group> some, const StepView &step) {
       if (tasks == 0)
         continue;
       if (!first)
-        code.pool->barrier([&] { nextTask.store(0, std::memory_order_relaxed); });
+        code.pool->barrier([&] { nextTask.store(0, std::memory_order_relaxed); },
+                           [&] { return readAhead.step(group.ahead, weightsAhead[group.ahead]); });
       first = false;
       runTasks(group, step, scratch[thread].get());
     }

@@ -34,6 +34,7 @@ private:
   /// Launches [first, end) may run at the same time.
   struct Group {
     uint32_t first, end;
+    uint32_t ahead = 0; ///< index into weightsAhead
   };
   /// What a plan launch does in the current step.
   struct Choice {
@@ -46,11 +47,14 @@ private:
   std::vector<BoundLaunch> launches;
   std::vector<Group> groups;
   std::vector<void *> args;
-  std::vector<Choice> choices;                     ///< by plan launch
+  std::vector<Choice> choices; ///< by plan launch
+  /// What a thread that has nothing to do reads ahead: the weights of the next group that has many.
+  std::vector<std::vector<std::span<const std::byte>>> weightsAhead;
   std::vector<std::shared_ptr<std::byte>> scratch; ///< by thread
   alignas(64) std::atomic<uint64_t> nextTask = 0;
 
   void flatten();
+  void findWeightsAhead();
   void *resolve(const plan::Arg &arg, int32_t layer) const;
   void choose(const StepView &step, bool alone);
   void runGroups(std::span<const Group> some, const StepView &step);

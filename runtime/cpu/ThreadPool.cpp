@@ -63,7 +63,7 @@ void ThreadPool::run(const std::function<void(unsigned)> &function) {
   work = &function;
   release(runs, runs.load(std::memory_order_relaxed) + 1);
   function(0);
-  barrier([] {});
+  barrier();
 }
 
 void ThreadPool::serve(unsigned thread) {
@@ -73,7 +73,7 @@ void ThreadPool::serve(unsigned thread) {
     if (stopping.load(std::memory_order_relaxed))
       return;
     (*work)(thread);
-    barrier([] {});
+    barrier();
   }
 }
 

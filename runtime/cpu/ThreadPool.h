@@ -30,8 +30,9 @@ public:
   void run(const std::function<void(unsigned thread)> &work);
 
   /// For use inside run(): returns when every thread has called it. The last one to arrive calls `last`
-  /// first, while all others wait.
-  template <typename Last> void barrier(Last &&last) {
+  /// first, while all others wait. They call `idle` over and over until it returns false: something short
+  /// and useful.
+  template <typename Last, typename Idle> void barrier(Last &&last, Idle &&idle) {
     uint32_t round = phase.load(std::memory_order_relaxed);
     if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
       last();
@@ -39,7 +40,12 @@ public:
       release(phase, round + 1);
       return;
     }
-    await(phase, round, spinInsideNs);
+    while (phase.load(std::memory_order_acquire) == round)
+      if (!idle())
+        return await(phase, round, spinInsideNs);
+  }
+  void barrier() {
+    barrier([] {}, [] { return false; });
   }
 
 private:

@@ -12,7 +12,7 @@ static void barrier(benchmark::State &state) {
   for (auto _ : state)
     pool.run([&](unsigned) {
       for (int i = 0; i < barriers; ++i)
-        pool.barrier([] {});
+        pool.barrier();
     });
   state.counters["per_barrier"] = benchmark::Counter(barriers, benchmark::Counter::kIsIterationInvariantRate |
                                                                    benchmark::Counter::kInvert);

@@ -23,7 +23,7 @@ TEST(ThreadPool, EveryThreadRunsAndBarriersSeparatePhases) {
       pool.run([&](unsigned) {
         for (int phase = 0; phase < phases; ++phase) {
           ++entered[size_t(phase)];
-          pool.barrier([&] { ++lasts; });
+          pool.barrier([&] { ++lasts; }, [] { return false; });
           wrong += entered[size_t(phase)] != int(threads);
         }
       });
@@ -41,7 +41,7 @@ TEST(ThreadPool, SleepersWake) {
     pool.run([&](unsigned thread) {
       if (thread == 0)
         std::this_thread::sleep_for(std::chrono::milliseconds(2)); // longer than waiting threads spin
-      pool.barrier([] {});
+      pool.barrier();
       ++ran;
     });
     EXPECT_EQ(ran, 3);
