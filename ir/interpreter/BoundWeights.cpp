@@ -122,3 +122,13 @@ Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model, std::vect
               out.subspan(size_t(r * binding.columns), size_t(binding.columns)));
   });
 }
+
+Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model) {
+  std::vector<MappedFile> files;
+  if (mlir::ArrayAttr paths = model.getFilesAttr())
+    for (auto path : paths.getAsValueRange<mlir::StringAttr>()) {
+      FUSEBOX_ASSIGN(MappedFile file, MappedFile::open(path.str()));
+      files.push_back(std::move(file));
+    }
+  return boundWeights(model, std::move(files));
+}

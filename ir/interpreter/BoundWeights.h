@@ -14,4 +14,7 @@ namespace fusebox::oracle {
 /// unknown. The reader keeps the mappings alive; `model` must outlive it.
 Result<WeightRows> boundWeights(layer::ModelOp model, std::vector<MappedFile> files);
 
+/// The same, with the model's `files` mapped from the paths that they name.
+Result<WeightRows> boundWeights(layer::ModelOp model);
+
 } // namespace fusebox::oracle

@@ -1,7 +1,7 @@
 // What the oracle promises beside the goldens: steps, roundings, cuts through a body, regions, weights.
 #include "OracleModel.h"
 
-#include "ir/interpreter/Ops.h"
+#include "ir/interpreter/BoundWeights.h"
 
 #include "mlir/Parser/Parser.h"
 
@@ -206,4 +206,36 @@ TEST(Evaluate, WideRegionsRoundAtTheirEndOnly) {
   EXPECT_NE(wide.values, rounded.values);
   for (size_t i = 0; i < exact.values.size(); ++i)
     EXPECT_EQ(wide.values[i], oracle::roundTo(oracle::Rounding::BF16, exact.values[i]));
+}
+
+TEST(BoundWeights, OpensTheFilesThatTheModelNames) {
+  OracleModel model(goldens + "llama", {});
+  auto weights = oracle::boundWeights(model.model());
+  ASSERT_TRUE(weights);
+  layer::ParamOp param = layer::lookupParam(model.model().getGraph(), "k");
+  std::vector<double> ours(128), theirs(128);
+  (*weights)(param, 2, 5, ours);
+  model.weights(param, 2, 5, theirs);
+  EXPECT_EQ(ours, theirs);
+}
+
+TEST(BoundWeights, RefusesWhatIsNotBoundOrCanNotBeRun) {
+  auto refusal = [](auto change) {
+    OracleModel model(goldens + "llama", {});
+    change(layer::lookupParam(model.model().getGraph(), "q"), mlir::Builder(&model.context));
+    auto weights = oracle::boundWeights(model.model());
+    return weights ? "accepted" : weights.error().message;
+  };
+  const std::string q = "parameter @q (model.layers.{}.self_attn.q_proj.weight) ";
+  EXPECT_EQ(refusal([](layer::ParamOp param, mlir::Builder) { param.removeSourcesAttr(); }),
+            q + "is not bound to a file: run bind-weights first");
+  EXPECT_EQ(refusal([](layer::ParamOp param, mlir::Builder builder) {
+              param.setRecipeAttr(builder.getStrArrayAttr({"transpose"}));
+            }),
+            q + "has a recipe step that can't be run: 'transpose'");
+  std::string outside = refusal([](layer::ParamOp param, mlir::Builder builder) {
+    auto source = layer::SourceAttr::get(builder.getContext(), 0, 1 << 30, 32768, "bf16", {128, 128});
+    param.setSourcesAttr(builder.getArrayAttr({source, source, source}));
+  });
+  EXPECT_TRUE(llvm::StringRef(outside).starts_with(q + "lies outside of ")) << outside;
 }
