@@ -40,6 +40,8 @@ private:
   Result<void> runPhases();
   Result<void> phase(Phase phase, const std::function<Result<void>()> &body);
   Result<void> start();
+  Result<void> analyze();
+  std::string irText();
   Result<void> parseStart();
   Result<void> finishPhase(Phase phase);
   Result<void> runPass(std::unique_ptr<mlir::Pass> pass);

@@ -24,7 +24,7 @@ struct CompileOptions {
   std::optional<DType> dtype = {};
   std::string weights = "native"; ///< or "bf16": quantised weights rounded once to bf16
   std::string rounding = "sdpa";  ///< or "eager"
-  std::string fusion = "none";    ///< which fusions; "none" is the only policy so far
+  std::string fusion = "none";    ///< or "certified", "score", "force"
   bool activationsInt8 = false;   ///< quantised products on 8-bit activations
   bool embedWeights = false;      ///< pack the weight files into the plan
   bool verifyWeights = false;     ///< hash weight files anew instead of trusting their time stamps

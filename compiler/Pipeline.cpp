@@ -5,6 +5,7 @@
 #include "codegen/plan/GenerateCode.h"
 #include "ir/layer/LayerOps.h"
 #include "ir/plan/PlanOps.h"
+#include "passes/analyze/Analyze.h"
 #include "support/AtomicFile.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -23,8 +24,8 @@ static constexpr llvm::StringLiteral phaseAttribute = "plan.phase";
 Result<void> Compilation::runPhases() {
   FUSEBOX_TRY(phase(Phase::Import, [&] { return importModel(); }));
   FUSEBOX_TRY(phase(Phase::BindWeights, [&] { return bindWeights(); }));
-  FUSEBOX_TRY(phase(Phase::Analyze, [&] { return Result<void>(); })); // verdicts come with fusion
-  FUSEBOX_TRY(phase(Phase::Fuse, [&] { return runPass(createFusePass()); }));
+  FUSEBOX_TRY(phase(Phase::Analyze, [&] { return analyze(); }));
+  FUSEBOX_TRY(phase(Phase::Fuse, [&] { return runPass(createFusePass(options.fusion)); }));
   FUSEBOX_TRY(phase(Phase::SelectKernels, [&] { return runPass(createSelectKernelsPass(targets)); }));
   FUSEBOX_TRY(phase(Phase::PlanMemory, [&] { return runPass(createPlanMemoryPass()); }));
   FUSEBOX_TRY(phase(Phase::Schedule, [&] { return runPass(createSchedulePass()); }));
@@ -43,6 +44,12 @@ Result<CompiledPlan> Compilation::run() {
   FUSEBOX_TRY(start());
   FUSEBOX_TRY(runPhases());
   return std::move(result);
+}
+
+/// Verdicts are for fusion: without it, only who asks for them waits for them.
+Result<void> Compilation::analyze() {
+  bool wanted = options.fusion != "none" || options.stopAfter == Phase::Analyze;
+  return wanted ? runPass(createAnalyzePass()) : Result<void>();
 }
 
 /// Checks the options and, with startFrom, reads the IR.
@@ -105,19 +112,31 @@ Result<void> Compilation::finishPhase(Phase phase) {
   bool last = options.stopAfter == phase;
   if (phase == Phase::Codegen && !last && options.dumpDir.empty())
     return {};
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  module->print(stream);
-  stream << '\n';
   if (!options.dumpDir.empty()) {
     std::string path = options.dumpDir + "/" + std::to_string(unsigned(phase) + 1) + "-" +
                        std::string(phaseName(phase)) + ".mlir";
+    std::string text = irText();
     FUSEBOX_TRY(writeFileAtomically(path, std::as_bytes(std::span(text))));
   }
-  result.ir = text;
+  // Verdicts are a table with a row for each layer, node and contract: not for reading.
+  SmallVector<std::pair<layer::ModelOp, DictionaryAttr>> whole;
+  for (auto model : module->getOps<layer::ModelOp>()) {
+    whole.emplace_back(model, model->getAttrDictionary());
+    elideVerdicts(model);
+  }
+  result.ir = irText();
+  for (auto [model, attributes] : whole)
+    model->setAttrs(attributes);
   if (phase != Phase::Codegen)
-    texts.emplace_back(phase, std::move(text));
+    texts.emplace_back(phase, result.ir);
   return {};
+}
+
+std::string Compilation::irText() {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module->print(stream);
+  return text + '\n';
 }
 
 Result<void> Compilation::runPass(std::unique_ptr<Pass> pass) {

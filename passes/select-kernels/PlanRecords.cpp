@@ -6,7 +6,7 @@ using namespace mlir;
 using namespace fusebox;
 
 PlanRecords::PlanRecords(layer::ModelOp model, const TargetSpec &spec) : model(model), builder(model) {
-  builder.setInsertionPointAfter(model);
+  builder.setInsertionPointToEnd(model->getBlock());
   Location loc = model.getLoc();
   program = plan::ProgramOp::create(builder, loc, spec.name(), model.getConfig(), DenseI64ArrayAttr());
   builder.setInsertionPointToStart(&program.getBody().emplaceBlock());

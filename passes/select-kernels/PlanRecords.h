@@ -14,7 +14,7 @@ namespace fusebox {
 
 class PlanRecords {
 public:
-  /// Starts a program for `target` after `model`, with its target and the model's files.
+  /// Starts a program for `target` at the end of the module, with its target and the model's files.
   PlanRecords(layer::ModelOp model, const TargetSpec &target);
 
   plan::ProgramOp getProgram() { return program; }

@@ -7,6 +7,25 @@
 using namespace mlir;
 using namespace fusebox;
 
+/// Records in groups, by kind, before the graph: selection makes them as it needs them.
+static void sortRecords(plan::ProgramOp program) {
+  Block &body = program.getBody().front();
+  SmallVector<std::pair<unsigned, Operation *>> order;
+  for (auto [index, op] : llvm::enumerate(body)) {
+    unsigned kind = isa<plan::TargetOp>(op)     ? 0
+                    : isa<plan::FileOp>(op)     ? 1
+                    : isa<plan::WeightOp>(op)   ? 2
+                    : isa<plan::ConstantOp>(op) ? 3
+                    : isa<plan::KvCacheOp>(op)  ? 4
+                    : isa<plan::KernelOp>(op)   ? 5
+                                                : 6;
+    order.emplace_back((kind << 24) + unsigned(index), &op);
+  }
+  llvm::sort(order);
+  for (auto [key, op] : order)
+    op->moveBefore(&body, body.end());
+}
+
 namespace {
 
 struct SelectKernelsPass : PassWrapper<SelectKernelsPass, OperationPass<ModuleOp>> {
@@ -32,9 +51,12 @@ struct SelectKernelsPass : PassWrapper<SelectKernelsPass, OperationPass<ModuleOp
       targets.push_back(*target);
     }
     for (auto model : llvm::make_early_inc_range(getOperation().getOps<layer::ModelOp>())) {
-      for (const TargetSpec &target : targets)
-        if (failed(Selector(model, target, *targetKernels(target)).run()))
+      for (const TargetSpec &target : targets) {
+        FailureOr<plan::ProgramOp> program = Selector(model, target, *targetKernels(target)).run();
+        if (failed(program))
           return signalPassFailure();
+        sortRecords(*program);
+      }
       model.erase();
     }
   }

@@ -1,0 +1,152 @@
+// RUN: fusebox-opt %s --split-input-file --verify-diagnostics
+// What the plan dialect's verifiers refuse.
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  // expected-error@+1 {{is for @gpu, which is no target of the program}}
+  plan.kernel @k = "kernel" {} on @gpu
+}
+
+// -----
+
+plan.program @p model {} {
+  // expected-error@+1 {{has an unknown element type 'q9'}}
+  plan.weight @w "q9" [4] bytes 4 recipe [] sources [[]]
+}
+
+// -----
+
+plan.program @p model {} {
+  // expected-error@+1 {{comes from @file7, which is no file of the program}}
+  plan.weight @w "bf16" [4] bytes 8 recipe [] sources [[#plan.source<@file7 at 0 bytes 8 "bf16"[4]>]]
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.file @file0 "a"
+  // expected-error@+1 {{a source of 4 elements of bf16 takes 8 bytes, not 9}}
+  plan.weight @w "bf16" [4] bytes 8 recipe [] sources [[#plan.source<@file0 at 0 bytes 9 "bf16"[4]>]]
+}
+
+// -----
+
+plan.program @p model {} {
+  // expected-error@+1 {{must start at a multiple of 64 bytes, not at 32}}
+  plan.buffer @b per tokens bytes 64 at 32
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.graph {
+    // expected-error@+1 {{uses @k, which is no kernel of the program}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.graph {
+    // expected-error@+1 {{has a last variant that takes at most 8 rows; it must take any}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k up_to 8 grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.graph {
+    // expected-error@+1 {{has variants that do not ascend in rows}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k up_to 8 grid[<1>]>, #plan.variant<@k up_to 4 grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.graph {
+    // expected-error@+1 {{names 0 operands and 1 results in its arguments but has 0 and 2}}
+    %a:2 = plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> (tensor<?x4xf32>, tensor<?x4xf32>)
+    plan.yield %a#0 : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.file @file0 "a"
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.weight @w "bf16" [4] bytes 8 from_layer 0 recipe [] sources [[#plan.source<@file0 at 0 bytes 8 "bf16"[4]>]]
+  plan.graph {
+    // expected-error@+1 {{uses @w, which differs by layer, outside a loop}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] (out, @w) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.file @file0 "a"
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.weight @w "bf16" [4] bytes 8 recipe [] sources [[#plan.source<@file0 at 0 bytes 8 "bf16"[4]>]]
+  plan.graph {
+    // expected-error@+1 {{writes @w, which is read-only}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] (out, out @w) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.buffer @b per tokens bytes 64 at 0
+  // expected-error@+1 {{leaves logits in @c, which is no buffer}}
+  plan.schedule logits @c {
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.buffer @b per tokens bytes 64 at 0
+  plan.schedule logits @b {
+    // expected-error@+1 {{has value 'q' that ends at byte 128 of a buffer of 64}}
+    plan.launch "q" rows tokens [#plan.variant<@k grid[<1>]>] (out @b) values [#plan.value<"q" = arg 0 : "bf16" x 64>]
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.graph {
+    %a = plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    // expected-error@+1 {{must yield what it takes}}
+    %b = plan.loop @decoder layers 0 to 1 (%h = %a : tensor<?x4xf32>) {
+      %c = plan.call "c" rows tokens [#plan.variant<@k grid[<1>]>] (out, %h) nodes ["c"] : (tensor<?x4xf32>) -> tensor<?x8xf32>
+      plan.yield %c : tensor<?x8xf32>
+    }
+    plan.yield %b : tensor<?x4xf32>
+  }
+}
