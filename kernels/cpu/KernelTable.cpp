@@ -153,8 +153,10 @@ Result<std::vector<Cut>> cutLinear(const Shape &shape) {
   int64_t in = shape.integer("in"), out = shape.integer("out");
   BlockSize block = blockSize(shape.type("weightType"));
   int64_t rowBytes = in / block.elements * block.bytes;
-  // One row: tasks of about 48 KB of weights, so that threads finish together.
-  int64_t vectorTile = std::clamp<int64_t>(48 * 1024 / std::max<int64_t>(rowBytes, 1) / 16 * 16, 16, 256);
+  // One row: a task starts with a cold stretch of memory, so it should be long (some 128 KB of weights); but
+  // threads should finish together, so tasks come in fours.
+  int64_t fours = std::max<int64_t>((out * rowBytes + 512 * 1024 - 1) / (512 * 1024), 1);
+  int64_t vectorTile = (out + 4 * fours * 16 - 1) / (4 * fours * 16) * 16;
   // Many rows: enough to make packing a panel of weights cheap; short sums' activations stay in a 1 MB cache.
   int64_t rowTile = 128;
   auto tasks = [&](int64_t tile) { return (out + tile - 1) / tile; };

@@ -12,6 +12,21 @@ inline constexpr int gemvColumns = 4;
 /// latency.
 inline constexpr int64_t gemvAheadBytes = 8192;
 
+/// Asks for what step `index` of a group's rows needs gemvAheadBytes later: a line a row, or, where a row
+/// takes less than a line a step, the group as one stream.
+template <typename Way>
+FB_INLINE void prefetchAhead(const char *const (&rows)[gemvColumns], int64_t rowBytes, int64_t index) {
+  if constexpr (Way::stepBytes >= 64) {
+    FB_UNROLL for (int c = 0; c < gemvColumns; ++c)
+        __builtin_prefetch(rows[c] + index * Way::stepBytes + gemvAheadBytes);
+  } else {
+    constexpr int64_t bytes = gemvColumns * Way::stepBytes;
+    const int64_t least = (gemvColumns - 1) * rowBytes + 2048;
+    const char *ahead = rows[0] + index * bytes + (least > gemvAheadBytes ? least : gemvAheadBytes);
+    FB_UNROLL for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead + i);
+  }
+}
+
 /// Lanes and minimum sums of columns [column, column + gemvColumns) into sums and minima; columns past the
 /// end repeat the last one.
 template <typename Way>
@@ -20,24 +35,29 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
   const int64_t in = shape->in, rowBytes = Way::weightRowBytes(in);
   const char *rows[gemvColumns];
   v16f acc[gemvColumns];
-  float low[gemvColumns];
+  v4f low[gemvColumns]; // lane 1 counts: see blockHead
   FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
     const int64_t index = column + c < shape->out ? column + c : shape->out - 1;
     rows[c] = weight + index * rowBytes;
     acc[c] = splat(0.0f);
-    low[c] = 0.0f;
+    low[c] = v4f(0.0f);
   }
   const auto body = [&]<bool Whole>(int64_t k) FB_INLINE_LAMBDA {
+    prefetchAhead<Way>(rows, rowBytes, k / Way::step);
     const typename Way::Input input = Way::template loadInput<Whole>(x, k, in);
     FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
       float scale = 0.0f;
-      if constexpr (Way::scaled)
-        scale = blockScale(Way::block(rows[c], k));
-      __builtin_prefetch(rows[c] + k / Way::step * Way::stepBytes + gemvAheadBytes);
-      acc[c] = Way::accumulate(acc[c], input, Way::template loadWeight<Whole>(rows[c], k, in), scale);
-      if constexpr (Way::minimum)
+      if constexpr (Way::scaled) {
+        const v4f head = blockHead(Way::block(rows[c], k));
+        scale = head[0];
+        if constexpr (Way::minimum)
+          low[c] = __builtin_elementwise_fma(head, v4f(xSums[k / blockElements]), low[c]);
+      } else if constexpr (Way::minimum) {
         for (int64_t b = k; b < (Whole ? k + Way::step : in); b += blockElements)
-          low[c] = fma(blockMinimum(Way::block(rows[c], b)), xSums[b / blockElements], low[c]);
+          low[c] = __builtin_elementwise_fma(blockHead(Way::block(rows[c], b)), v4f(xSums[b / blockElements]),
+                                             low[c]);
+      }
+      acc[c] = Way::accumulate(acc[c], input, Way::template loadWeight<Whole>(rows[c], k, in), scale);
     }
   };
   const int64_t whole = in / Way::step * Way::step;
@@ -47,7 +67,7 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
     body.template operator()<false>(whole);
   FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
     sums[c] = acc[c];
-    minima[c] = low[c];
+    minima[c] = low[c][1];
   }
 }
 
@@ -63,6 +83,9 @@ void linearVector(const LinearShape *shape, void *const *args, const StepView *,
   const int64_t outBytes = shape->outType == int64_t(DType::F32) ? 4 : 2;
   const char *x = static_cast<const char *>(args[1]) + row * shape->in * inBytes;
   char *out = static_cast<char *>(args[0]) + row * shape->out * outBytes;
+  const char *first = static_cast<const char *>(args[2]) + begin * Way::weightRowBytes(shape->in);
+  for (int64_t i = 0; i < gemvAheadBytes; i += 64)
+    __builtin_prefetch(first + i);
   float *xSums = static_cast<float *>(scratch);
   if constexpr (Way::quantises) {
     char *quantised = reinterpret_cast<char *>(xSums) + Way::sumsBytes(shape->in);

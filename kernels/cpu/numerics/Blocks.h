@@ -24,6 +24,9 @@ template <DType T> FB_INLINE Pairs blockPairs(const char *block) {
     return pairsFromBits(bf16BitsFromNibbles<T == DType::Q4_0 ? 8 : 0>(load<v16b>(block + quantsOffset<T>)));
 }
 
+/// A block's scale in lane 0 and, where it has one, its minimum in lane 1; other lanes are bits of the
+/// integers. One load and conversion for both.
+FB_INLINE v4f blockHead(const char *block) { return __builtin_convertvector(load<v4hf>(block), v4f); }
 FB_INLINE float blockScale(const char *block) { return loadOne<DType::F16>(block); }
 FB_INLINE float blockMinimum(const char *block) { return loadOne<DType::F16>(block + 2); }
 

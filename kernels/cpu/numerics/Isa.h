@@ -132,12 +132,17 @@ template <int Offset> FB_INLINE v16u bf16BitsFromNibbles(v16b bytes) {
                       entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15),
                       entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
                       entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15)};
-  const v16h low = __builtin_convertvector(bytes, v16h);
-  const v16h high = low >> 4;
-  const v32h index = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-                                             16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
-  return __builtin_bit_cast(
-      v16u, _mm512_permutexvar_epi16(__builtin_bit_cast(__m512i, index), __builtin_bit_cast(__m512i, table)));
+  // The 16 bytes in all four quarters; each takes its eight as words, the upper two quarters their high
+  // nibbles.
+  const v16u words = {0x80018000, 0x80038002, 0x80058004, 0x80078006, 0x80098008, 0x800b800a,
+                      0x800d800c, 0x800f800e, 0x80018000, 0x80038002, 0x80058004, 0x80078006,
+                      0x80098008, 0x800b800a, 0x800d800c, 0x800f800e};
+  const v16u shifts = {0,       0,       0,       0,       0,       0,       0,       0,
+                       0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004};
+  const __m512i all = _mm512_broadcast_i32x4(__builtin_bit_cast(__m128i, bytes));
+  const __m512i index = _mm512_srlv_epi16(_mm512_shuffle_epi8(all, __builtin_bit_cast(__m512i, words)),
+                                          __builtin_bit_cast(__m512i, shifts));
+  return __builtin_bit_cast(v16u, _mm512_permutexvar_epi16(index, __builtin_bit_cast(__m512i, table)));
 #else
   const v16c low = __builtin_bit_cast(v16c, bytes & 15);
   const v16c high = __builtin_bit_cast(v16c, bytes >> 4);

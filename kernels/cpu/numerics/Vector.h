@@ -31,6 +31,7 @@ typedef uint8_t v16b __attribute__((ext_vector_type(16)));
 typedef int8_t v16c __attribute__((ext_vector_type(16)));
 typedef int8_t v32c __attribute__((ext_vector_type(32)));
 typedef _Float16 v16hf __attribute__((ext_vector_type(16)));
+typedef _Float16 v4hf __attribute__((ext_vector_type(4)));
 typedef double v8d __attribute__((ext_vector_type(8)));
 
 inline constexpr int lanes = 16;
