@@ -11,7 +11,8 @@ namespace {
 struct InspectCommand {
   cli::CompileFlags flags;
   std::string model, phase, assembly;
-  bool json = false, memory = false, kernels = false, weights = false, remarks = false;
+  std::vector<std::string> sections = {"model", "memory", "kernels", "weights", "remarks"};
+  bool json = false;
 
   void run() const {
     fusebox_compile_options options = flags.options();
@@ -31,25 +32,16 @@ struct InspectCommand {
   }
 
   void print(const ordered_json &description) const {
-    bool all = !memory && !kernels && !weights && !remarks;
-    if (all)
-      section("model", description);
-    if (all || memory)
-      section("memory", description);
-    if (all || kernels)
-      section("kernels", description);
-    if (all || weights)
-      section("weights", description);
-    if (all || remarks)
-      section("remarks", description);
+    for (const std::string &name : sections)
+      section(name, description);
   }
 
   /// A section is an object (key: value lines) or a list (a line an entry).
-  static void section(const char *name, const ordered_json &description) {
+  static void section(const std::string &name, const ordered_json &description) {
     auto found = description.find(name);
     if (found == description.end() || found->empty())
       return;
-    std::printf("%s\n", name);
+    std::printf("%s\n", name.c_str());
     if (found->is_object())
       for (const auto &[key, value] : found->items())
         std::printf("  %-24s %s\n", key.c_str(), plain(value).c_str());
@@ -82,12 +74,12 @@ void cli::addInspectCommand(CLI::App &app) {
                      "print the IR after import, bind-weights, analyze, fuse, select-kernels, plan-memory or "
                      "schedule");
   auto *assembly = sub.add_option("--asm", command->assembly,
-                                  "print the machine code of a kernel (a name from --kernels)");
+                                  "print the machine code of a kernel (a name from --show kernels)");
   phase->excludes(assembly);
-  sub.add_flag("--memory", command->memory, "the memory plan");
-  sub.add_flag("--kernels", command->kernels, "the kernels and their shapes");
-  sub.add_flag("--weights", command->weights, "the weights, their files and recipes");
-  sub.add_flag("--remarks", command->remarks, "what was decided, and why");
+  sub.add_option("--show", command->sections,
+                 "which parts: model, memory, kernels, weights (with recipes), remarks")
+      ->delimiter(',')
+      ->check(CLI::IsMember(command->sections));
   sub.add_flag("--json", command->json, "everything as JSON");
   command->flags.add(sub);
   sub.footer("Examples:\n  fusebox inspect smollm2.plan\n  fusebox inspect ./model --phase import\n"
