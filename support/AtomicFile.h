@@ -1,4 +1,5 @@
-// Writing a file so that a full disk, a crash or Ctrl-C never leaves a half-written one: beside it, then renamed.
+// Writing a file so that a full disk, a crash or Ctrl-C never leaves a half-written one: beside it, then
+// renamed.
 #pragma once
 
 #include "support/Result.h"

@@ -22,7 +22,8 @@ inline uint16_t f32ToF16(float value) { return std::bit_cast<uint16_t>(_Float16(
 /// Rounds an f64 to bf16 once (not through f32: no double rounding).
 inline uint16_t f64ToBf16(double value) {
   float f = float(value);
-  // Round to odd in f32 first: f32 has more than twice bf16's digits plus two, so the second rounding is right.
+  // Round to odd in f32 first: f32 has more than twice bf16's digits plus two, so the second rounding is
+  // right.
   uint32_t bits = std::bit_cast<uint32_t>(f);
   if (double(f) != value && value == value && (bits & 0x7f800000u) != 0x7f800000u) {
     bool away = (value > 0) ? double(f) > value : double(f) < value;

@@ -40,13 +40,25 @@ public:
   explicit operator bool() const { return std::holds_alternative<T>(state); }
   bool ok() const { return bool(*this); }
 
-  T &operator*() & { assert(ok() && "value of a failed Result"); return std::get<T>(state); }
-  const T &operator*() const & { assert(ok() && "value of a failed Result"); return std::get<T>(state); }
-  T &&operator*() && { assert(ok() && "value of a failed Result"); return std::get<T>(std::move(state)); }
+  T &operator*() & {
+    assert(ok() && "value of a failed Result");
+    return std::get<T>(state);
+  }
+  const T &operator*() const & {
+    assert(ok() && "value of a failed Result");
+    return std::get<T>(state);
+  }
+  T &&operator*() && {
+    assert(ok() && "value of a failed Result");
+    return std::get<T>(std::move(state));
+  }
   T *operator->() { return &**this; }
   const T *operator->() const { return &**this; }
 
-  const Error &error() const { assert(!ok() && "error of a successful Result"); return std::get<Error>(state); }
+  const Error &error() const {
+    assert(!ok() && "error of a successful Result");
+    return std::get<Error>(state);
+  }
 
 private:
   std::variant<T, Error> state;
@@ -60,7 +72,10 @@ public:
 
   explicit operator bool() const { return !failure; }
   bool ok() const { return !failure; }
-  const Error &error() const { assert(failure && "error of a successful Result"); return *failure; }
+  const Error &error() const {
+    assert(failure && "error of a successful Result");
+    return *failure;
+  }
 
 private:
   std::optional<Error> failure;
