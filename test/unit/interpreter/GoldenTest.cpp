@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 using namespace fusebox;
 using namespace fusebox::test;
 
@@ -31,6 +33,26 @@ TEST_P(Golden, EagerBf16RoundsWhereTheReferenceDoes) {
   double ours = relativeError(model.run(ids, oracle::Mode::Rounded).values, rounded);
   RecordProperty("error", std::to_string(ours));
   EXPECT_LE(ours, 0.25 * reference);
+}
+
+TEST_P(Golden, F32IsNoFurtherFromF64ThanTheReference) {
+  OracleModel model(folder, {.dtype = DType::F32, .rounding = ReferenceRounding::Eager});
+  double reference = relativeError(expected.floats("logits_f32"), exact);
+  EXPECT_LE(relativeError(model.run(ids, oracle::Mode::Rounded).values, exact), reference);
+}
+
+TEST_P(Golden, GreedyContinuationIsTheReferences) {
+  OracleModel model(folder, {.dtype = DType::F32});
+  oracle::Interpreter sequence(model.model(), model.weights, oracle::Mode::Rounded);
+  std::vector<int32_t> continuation, tokens = ids;
+  for (int i = 0; i < 24; ++i) {
+    std::vector<int32_t> last = {int32_t(tokens.size()) - 1};
+    auto logits = sequence.step(tokens, last);
+    ASSERT_TRUE(logits);
+    tokens = {int32_t(std::ranges::max_element(logits->values) - logits->values.begin())};
+    continuation.push_back(tokens.front());
+  }
+  EXPECT_EQ(continuation, expected.ids("greedy_f32"));
 }
 
 INSTANTIATE_TEST_SUITE_P(, Golden,
