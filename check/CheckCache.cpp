@@ -5,6 +5,7 @@
 #include "support/Hash.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -68,9 +69,33 @@ Result<std::optional<std::string>> fusebox::hashModel(const ModelFiles &files, b
   return std::optional(hash128(std::as_bytes(std::span(all))));
 }
 
-std::string fusebox::cacheKey(const std::string &weightHash, std::string_view rounding,
+std::optional<std::string> fusebox::identityOf(const ModelFiles &files) {
+  constexpr int64_t settledNs = 2'000'000'000;
+  int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                    std::chrono::system_clock::now().time_since_epoch())
+                    .count();
+  std::string text = "identity\n" + hash128(std::as_bytes(std::span(files.configuration)));
+  for (const MappedFile &file : files.weights) {
+    const FileIdentity &id = file.identity();
+    if (now - std::max(id.mtimeNs, id.ctimeNs) < settledNs)
+      return std::nullopt;
+    text += fmt::format("\n{} {} {} {} {}", id.device, id.inode, id.size, id.mtimeNs, id.ctimeNs);
+  }
+  return hash128(std::as_bytes(std::span(text)));
+}
+
+Result<void> fusebox::checkUnchanged(const ModelFiles &files) {
+  for (const MappedFile &file : files.weights) {
+    FUSEBOX_ASSIGN(MappedFile now, MappedFile::open(file.path()));
+    if (!(now.identity() == file.identity()))
+      return modelError(file.path() + ": the file changed while it was read; run again when it is complete");
+  }
+  return {};
+}
+
+std::string fusebox::cacheKey(const std::string &files, std::string_view rounding,
                               std::string_view activations) {
-  std::string text = fmt::format("{}\n{}\n{}\n{}", analysisVersion, weightHash, rounding, activations);
+  std::string text = fmt::format("{}\n{}\n{}\n{}", analysisVersion, files, rounding, activations);
   return hash128(std::as_bytes(std::span(text)));
 }
 
@@ -100,8 +125,10 @@ std::optional<CachedCheck> fusebox::readCache(const std::string &key) {
   auto analysis = analysisFromJson(json, path);
   if (!analysis)
     return std::nullopt;
-  return CachedCheck{json.at("architecture"), json.at("activations"), json.at("thresholds").at("kl_budget"),
-                     std::move(*analysis)};
+  const auto &hash = json.at("weight_hash");
+  return CachedCheck{json.at("architecture"), json.at("activations"),
+                     hash.is_null() ? std::string() : hash.get<std::string>(),
+                     json.at("thresholds").at("kl_budget"), std::move(*analysis)};
 }
 
 void fusebox::writeCache(const std::string &key, const CheckReport &report) {

@@ -9,7 +9,6 @@
 
 #include <filesystem>
 #include <future>
-#include <memory>
 
 using namespace fusebox;
 namespace fs = std::filesystem;
@@ -72,11 +71,10 @@ void judge(CheckReport &report) {
   report.guidance = guidanceFor(report);
 }
 
-/// The report from the cache, if the weights' hash is remembered and the result is there.
-Result<std::optional<CheckReport>> fromCache(const std::string &hash, const CheckOptions &options,
+/// The cached result under `key`, judged by today's limits.
+Result<std::optional<CheckReport>> fromCache(const std::string &key, const CheckOptions &options,
                                              CheckReport report) {
-  std::string asked = options.activations ? std::string(dtypeName(*options.activations)) : "own";
-  auto cached = readCache(cacheKey(hash, roundingName(options.rounding), asked));
+  auto cached = readCache(key);
   if (!cached)
     return std::optional<CheckReport>();
   report.architecture = cached->architecture;
@@ -85,7 +83,8 @@ Result<std::optional<CheckReport>> fromCache(const std::string &hash, const Chec
   if (report.limits.klBudget != cached->klBudget)
     return std::optional<CheckReport>();
   report.analysis = std::move(cached->analysis);
-  report.weightHash = hash;
+  if (report.weightHash.empty())
+    report.weightHash = cached->weightHash;
   report.cached = true;
   judge(report);
   return std::optional(std::move(report));
@@ -120,48 +119,64 @@ Result<void> analyse(const LoadedModel &model, const CheckOptions &options, Chec
   return {};
 }
 
-} // namespace
-
-Result<CheckReport> PendingCheck::finish() && {
-  FUSEBOX_ASSIGN(result.weightHash, finishHash());
-  return std::move(result);
+/// Where a result may be cached: under the files' identity, and under their content's hash if it is known.
+std::vector<std::string> cacheKeys(const ModelFiles &files, const std::string &hash,
+                                   const CheckOptions &options) {
+  std::string_view rounding = roundingName(options.rounding);
+  std::string_view activations = options.activations ? dtypeName(*options.activations) : "own";
+  std::vector<std::string> keys;
+  if (!options.useCache)
+    return keys;
+  if (!hash.empty())
+    keys.push_back(cacheKey(hash, rounding, activations));
+  if (auto identity = identityOf(files); identity && !options.verifyWeights)
+    keys.push_back(cacheKey(*identity, rounding, activations));
+  return keys;
 }
 
-Result<PendingCheck> fusebox::startCheck(const std::string &model, const CheckOptions &options) {
+/// Hashes the files if the report needs it and they are not hashed yet.
+Result<void> addHash(const ModelFiles &files, const CheckOptions &options, CheckReport &report) {
+  if (!options.needHash || !report.weightHash.empty())
+    return {};
+  FUSEBOX_ASSIGN(auto hash, hashModel(files, /*read=*/true, /*verify=*/false));
+  report.weightHash = *hash;
+  return {};
+}
+
+/// Analyses, and hashes beside it where that is needed: neither waits for the other.
+Result<void> analyseAndHash(ModelFiles files, const CheckOptions &options, CheckReport &report) {
+  FUSEBOX_ASSIGN(LoadedModel model, loadModel(report.path));
+  files = shareMappings(std::move(files), model.checkpoint);
+  CheckReport hashed;
+  hashed.weightHash = report.weightHash;
+  auto hashing = std::async(options.needHash ? std::launch::async : std::launch::deferred,
+                            [&] { return addHash(files, options, hashed); });
+  Result<void> analysed = analyse(model, options, report);
+  FUSEBOX_TRY(hashing.get());
+  report.weightHash = hashed.weightHash;
+  FUSEBOX_TRY(analysed);
+  return checkUnchanged(files);
+}
+
+} // namespace
+
+Result<CheckReport> fusebox::checkModel(const std::string &model, const CheckOptions &options) {
   CheckReport report;
   report.model = modelName(model);
   report.rounding = roundingName(options.rounding);
   FUSEBOX_ASSIGN(report.path, resolveModel(model));
   FUSEBOX_ASSIGN(ModelFiles files, mapModelFiles(report.path));
-  FUSEBOX_ASSIGN(auto remembered, hashModel(files, /*read=*/false, options.verifyWeights));
-  if (!remembered && options.verifyWeights && options.useCache) {
-    FUSEBOX_ASSIGN(remembered, hashModel(files, /*read=*/true, /*verify=*/true));
+  FUSEBOX_ASSIGN(auto known, hashModel(files, /*read=*/options.verifyWeights, options.verifyWeights));
+  report.weightHash = known.value_or("");
+  for (const std::string &key : cacheKeys(files, report.weightHash, options)) {
+    FUSEBOX_ASSIGN(auto cached, fromCache(key, options, report));
+    if (!cached)
+      continue;
+    FUSEBOX_TRY(addHash(files, options, *cached));
+    return std::move(*cached);
   }
-  if (remembered && options.useCache) {
-    FUSEBOX_ASSIGN(auto cached, fromCache(*remembered, options, report));
-    if (cached)
-      return PendingCheck(*cached, [hash = *remembered]() -> Result<std::string> { return hash; });
-  }
-  FUSEBOX_ASSIGN(LoadedModel loaded, loadModel(report.path));
-  files = shareMappings(std::move(files), loaded.checkpoint);
-  // Hashing reads the files once more, beside the analysis, so that neither waits for the other.
-  auto hash = std::make_shared<std::future<Result<std::optional<std::string>>>>(std::async(
-      remembered || !options.useCache ? std::launch::deferred : std::launch::async, [files, remembered] {
-        return remembered ? Result<std::optional<std::string>>(remembered) : hashModel(files, true, false);
-      }));
-  FUSEBOX_TRY(analyse(loaded, options, report));
-  std::string asked = options.activations ? std::string(dtypeName(*options.activations)) : "own";
-  bool keep = options.useCache;
-  return PendingCheck(report, [hash, report, asked, keep]() mutable -> Result<std::string> {
-    FUSEBOX_ASSIGN(auto value, hash->get());
-    report.weightHash = *value;
-    if (keep)
-      writeCache(cacheKey(*value, report.rounding, asked), report);
-    return *value;
-  });
-}
-
-Result<CheckReport> fusebox::checkModel(const std::string &model, const CheckOptions &options) {
-  FUSEBOX_ASSIGN(PendingCheck pending, startCheck(model, options));
-  return std::move(pending).finish();
+  FUSEBOX_TRY(analyseAndHash(files, options, report));
+  for (const std::string &key : cacheKeys(files, report.weightHash, options))
+    writeCache(key, report);
+  return report;
 }

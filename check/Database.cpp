@@ -218,7 +218,7 @@ Result<void> fusebox::contribute(const CheckReport &report, const std::string &f
 std::string fusebox::compareWithDatabase(const Database &database, const CheckReport &report) {
   const DatabaseEntry *known = database.find(report.model, report.weightHash);
   if (!known)
-    return database.knows(report.model) ? "The database has an entry for this name, of other weights" : "";
+    return {};
   DatabaseEntry own = entryOf(report);
   if (agree(*known, own))
     return fmt::format("The database agrees ({}, {})", known->source, known->tool);

@@ -37,6 +37,11 @@ std::string rebalancing(const CheckReport &report) {
   return text;
 }
 
+/// Sum of learning rates that examples assume: 100,000 steps of a cosine schedule from 3e-4, half of it on
+/// average.
+constexpr double exampleRates = 15;
+constexpr const char *exampleSchedule = "100,000 steps of a cosine from 3e-4";
+
 /// Decoupled weight decay shrinks a weight by exp(−decay · Σ learning rates) if its gradient does not change.
 std::string decay(const CheckReport &report) {
   constexpr double exampleRates =
@@ -56,14 +61,15 @@ std::string decay(const CheckReport &report) {
     return {};
   double shrink = std::log(largest / limit);
   return fmt::format(
-      "training: decoupled weight decay on the {} norm weights of layers {}, with decay x (sum of learning "
-      "rates) >= ln({:.1f}/{:.1f}) = {:.2f}, would have kept them below {:.1f} (e.g. decay {:.2g} for a sum "
-      "of {:g}: 100,000 steps of a cosine from 3e-4), gradients being equal",
+      "training: decoupled weight decay on the {} norm weights of layers {}, with coefficient x (sum of "
+      "learning rates) >= ln({:.1f}/{:.1f}) = {:.2f}, would have kept them below {:.1f}: {:.2g} for {}, "
+      "gradients being equal",
       q && k ? "q and k" : (q ? "q" : "k"), layerNumbers(layers), largest, limit, shrink, limit,
-      shrink / exampleRates, exampleRates);
+      shrink / exampleRates, exampleSchedule);
 }
 
-/// A penalty on the spread holds a weight where its pull equals the gradient that drives it.
+/// A decoupled penalty c·ln(|w|/median)², applied to ln|w|, shrinks ln(|w|/median) by exp(−2 c · Σ learning
+/// rates).
 std::string spread(const CheckReport &report) {
   double limit = report.limits.heuristic.ratio, largest = 0;
   std::vector<int64_t> layers;
@@ -72,16 +78,14 @@ std::string spread(const CheckReport &report) {
       layers.push_back(layer.layer);
       largest = std::max(largest, layer.ratio());
     }
-  if (layers.empty())
+  if (layers.empty() || !std::isfinite(largest) || limit <= 1)
     return {};
-  std::string needed =
-      std::isfinite(largest)
-          ? fmt::format("shrinks the outlier by {:.2f} before training ends", limit / largest)
-          : "keeps the median off 0";
-  return fmt::format("training: in layers {} single weights stand out from their median; a penalty c x "
-                     "sum(log(|w|/median))^2 "
-                     "acts on them alone: choose c so that c x (sum of learning rates) x 2 ln({:g}) / |w| {}",
-                     layerNumbers(layers), limit, needed);
+  double coefficient = std::log(std::log(largest) / std::log(limit)) / (2 * exampleRates);
+  return fmt::format(
+      "training: in layers {} single weights stand out from their median; a decoupled penalty c x "
+      "ln(|w|/median)^2 on them with c >= ln(ln({:.1f})/ln({:.1f})) / (2 x sum of learning rates) would have "
+      "kept max/median below {:.1f}: {:.2g} for {}",
+      layerNumbers(layers), largest, limit, limit, coefficient, exampleSchedule);
 }
 
 } // namespace

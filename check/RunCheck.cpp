@@ -75,15 +75,10 @@ public:
   }
 
 private:
-  /// Prints text at once where it doesn't depend on the weights' hash.
-  bool printsAtOnce() const {
-    return run.format == CheckFormat::Text && run.models.size() == 1 && !run.quiet;
-  }
-
   /// Hashing reads all files: not for nothing.
-  bool needsHash(const CheckReport &report) const {
-    return run.options.useCache || !run.contribute.empty() || !run.exports.empty() ||
-           run.format != CheckFormat::Text || database.knows(report.model);
+  bool needsHash() const {
+    return !run.contribute.empty() || !run.databases.empty() || !run.exports.empty() ||
+           run.format != CheckFormat::Text;
   }
 
   Result<void> openDatabase() {
@@ -96,18 +91,16 @@ private:
   }
 
   Result<void> one(const std::string &model) {
-    FUSEBOX_ASSIGN(PendingCheck pending, startCheck(model, run.options));
-    worst = std::max(worst, exitCode(pending.report().status));
-    if (printsAtOnce())
-      out << reportText(pending.report(), run.verbose) << std::flush;
-    if (!needsHash(pending.report())) {
-      reports.push_back(pending.report());
-      return {};
-    }
-    FUSEBOX_ASSIGN(CheckReport report, std::move(pending).finish());
-    std::string known = compareWithDatabase(database, report);
-    if (!known.empty() && !run.quiet && run.format == CheckFormat::Text)
-      out << (run.models.size() == 1 ? "  " : report.model + ": ") << known << "\n";
+    CheckOptions options = run.options;
+    options.needHash |= needsHash();
+    FUSEBOX_ASSIGN(CheckReport report, checkModel(model, options));
+    worst = std::max(worst, exitCode(report.status));
+    bool single = run.models.size() == 1, text = run.format == CheckFormat::Text && !run.quiet;
+    if (single && text)
+      out << reportText(report, run.verbose);
+    std::string known = report.weightHash.empty() ? "" : compareWithDatabase(database, report);
+    if (!known.empty() && text)
+      out << (single ? "  " : report.model + ": ") << known << "\n";
     if (!run.contribute.empty())
       FUSEBOX_TRY(fusebox::contribute(report, run.contribute));
     reports.push_back(std::move(report));
@@ -195,6 +188,7 @@ Result<CheckJson> fusebox::checkToJson(const std::string &model, const std::stri
   } catch (const nlohmann::json::exception &error) {
     return usageError(std::string("check options: ") + error.what());
   }
+  parsed.needHash = true;
   FUSEBOX_ASSIGN(CheckReport report, checkModel(model, parsed));
   Json json = reportJson(report);
   if (fusion)

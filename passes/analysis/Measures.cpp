@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace fusebox;
 
@@ -175,13 +176,22 @@ VocabularyPart measureVocabulary(const ModelFacts &facts, const ColumnScales &on
                                  int64_t first, int64_t last) {
   VocabularyPart part;
   part.largest.assign(size_t(facts.hidden), 0.0f);
-  for (int64_t row = first; row < std::min(last, facts.embed.rows); ++row) {
-    raiseToMagnitudes(facts.embed, row, part.largest);
-    part.squares += sumOfSquares(facts.embed, row, ones);
-  }
-  for (int64_t row = first; row < std::min(last, facts.lmHead.rows); ++row) {
-    double value = sumOfSquares(facts.lmHead, row, gain);
-    part.logitRow = value > part.logitRow || std::isnan(value) ? value : part.logitRow;
+  // A few rows at a time, so that they are still near when they are read again.
+  constexpr int64_t near = 32;
+  for (int64_t from = first; from < last; from += near) {
+    int64_t embedEnd = std::min({from + near, last, facts.embed.rows});
+    if (from < embedEnd) {
+      std::vector<float> largest = columnMaxima(facts.embed, from, embedEnd);
+      for (size_t i = 0; i < largest.size(); ++i)
+        part.largest[i] = std::isnan(largest[i]) ? std::numeric_limits<float>::infinity()
+                                                 : std::max(part.largest[i], largest[i]);
+    }
+    for (int64_t row = from; row < embedEnd; ++row)
+      part.squares += sumOfSquares(facts.embed, row, ones);
+    for (int64_t row = from; row < std::min({from + near, last, facts.lmHead.rows}); ++row) {
+      double value = sumOfSquares(facts.lmHead, row, gain);
+      part.logitRow = value > part.logitRow || std::isnan(value) ? value : part.logitRow;
+    }
   }
   return part;
 }

@@ -122,14 +122,20 @@ FUSEBOX_EVERY_CPU void scaleRowBf16(const std::byte *row, const float *scales, i
   }
 }
 
-FUSEBOX_EVERY_CPU void raiseBf16(const std::byte *row, float *largest, int64_t columns) {
-  for (int64_t i = 0; i < columns; ++i) {
+/// Magnitudes of bf16 values are ordered as their bits are, and NaNs lie above infinity.
+FUSEBOX_EVERY_CPU void raiseBf16(const std::byte *row, uint16_t *largest, int64_t columns) {
+  int64_t i = 0;
+  for (; i + blockColumns <= columns; i += blockColumns) {
+    U16x32 bits, have;
+    load(bits, row + 2 * i);
+    load(have, largest + i);
+    have = __builtin_elementwise_max(have, bits & uint16_t(0x7fff));
+    std::memcpy(largest + i, &have, sizeof have);
+  }
+  for (; i < columns; ++i) {
     uint16_t bits;
     std::memcpy(&bits, row + 2 * i, 2);
-    uint32_t wide = uint32_t(bits & 0x7fffu) << 16;
-    uint32_t have = std::bit_cast<uint32_t>(largest[i]);
-    // Magnitudes are ordered as their bits are, and NaNs lie above infinity.
-    largest[i] = std::bit_cast<float>(have > wide ? have : wide);
+    largest[i] = std::max<uint16_t>(largest[i], bits & 0x7fff);
   }
 }
 
@@ -246,15 +252,24 @@ double fusebox::sumOfMagnitudes(const MatrixView &matrix, int64_t row, const Col
   return rowSum<false>(matrix, row, scales);
 }
 
-void fusebox::raiseToMagnitudes(const MatrixView &matrix, int64_t row, std::span<float> largest) {
-  assert(int64_t(largest.size()) == matrix.columns && "a maximum for each column");
-  if (matrix.dtype == DType::BF16)
-    return raiseBf16(matrix.row(row).data(), largest.data(), matrix.columns);
-  const float *values = widenRow(matrix, row, rowBuffer);
-  for (size_t i = 0; i < largest.size(); ++i) {
-    float size = std::isnan(values[i]) ? std::numeric_limits<float>::infinity() : std::fabs(values[i]);
-    largest[i] = std::max(largest[i], size);
+std::vector<float> fusebox::columnMaxima(const MatrixView &matrix, int64_t first, int64_t last) {
+  std::vector<float> largest(size_t(matrix.columns), 0.0f);
+  if (matrix.dtype == DType::BF16) {
+    std::vector<uint16_t> bits(largest.size(), 0);
+    for (int64_t row = first; row < last; ++row)
+      raiseBf16(matrix.row(row).data(), bits.data(), matrix.columns);
+    for (size_t i = 0; i < bits.size(); ++i)
+      largest[i] = bf16ToF32(bits[i]);
+    return largest;
   }
+  for (int64_t row = first; row < last; ++row) {
+    const float *values = widenRow(matrix, row, rowBuffer);
+    for (size_t i = 0; i < largest.size(); ++i) {
+      float size = std::isnan(values[i]) ? std::numeric_limits<float>::infinity() : std::fabs(values[i]);
+      largest[i] = std::max(largest[i], size);
+    }
+  }
+  return largest;
 }
 
 void fusebox::gramMatrix(const MatrixView &matrix, int64_t first, int64_t count, const ColumnScales &scales,

@@ -35,8 +35,8 @@ double sumOfSquares(const MatrixView &matrix, int64_t row, const ColumnScales &s
 /// Σ |w_i| s_i, for s_i ≥ 0.
 double sumOfMagnitudes(const MatrixView &matrix, int64_t row, const ColumnScales &scales);
 
-/// Raises `largest[i]` to |w_i| of the row; `largest` has one float a column. A NaN becomes infinity.
-void raiseToMagnitudes(const MatrixView &matrix, int64_t row, std::span<float> largest);
+/// Largest |w| of each column over rows [first, last). A NaN counts as infinite, or as NaN.
+std::vector<float> columnMaxima(const MatrixView &matrix, int64_t first, int64_t last);
 
 /// Gram matrix of rows [first, first + count), columns scaled: out[a·count + b] = Σ w_ai s_i · w_bi s_i,
 /// symmetric.

@@ -53,9 +53,21 @@ TEST(WeightKernels, NotFiniteStaysNotFinite) {
   ColumnScales ones(64);
   EXPECT_FALSE(std::isfinite(sumOfSquares(matrix, 0, ones)));
   EXPECT_FALSE(std::isfinite(sumOfMagnitudes(matrix, 1, ones)));
-  std::vector<float> largest(64, 0.0f);
-  raiseToMagnitudes(matrix, 0, largest);
-  EXPECT_FALSE(std::isfinite(largest[3]));
+  EXPECT_FALSE(std::isfinite(columnMaxima(matrix, 0, 1)[3]));
+}
+
+TEST(WeightKernels, ColumnMaximaAreMagnitudes) {
+  TestModel model({});
+  for (int64_t columns : {64, 100}) {
+    MatrixView matrix = model.matrix(7, columns);
+    std::vector<float> largest = columnMaxima(matrix, 1, 7);
+    for (int64_t i = 0; i < columns; ++i) {
+      double expected = 0;
+      for (int64_t row = 1; row < 7; ++row)
+        expected = std::max(expected, std::fabs(TestModel::at(matrix, row, i)));
+      EXPECT_EQ(largest[size_t(i)], float(expected));
+    }
+  }
 }
 
 TEST(WeightKernels, ScaleWithPowersOfTwoBitForBit) {
