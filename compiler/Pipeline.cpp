@@ -63,6 +63,7 @@ Result<void> Compilation::start() {
       target.machine = cpu.cpu;
       target.features = cpu.features;
     }
+    target.activationsInt8 = options.activationsInt8;
     targets.push_back(target);
   }
   if (!options.dumpDir.empty()) {

@@ -60,6 +60,8 @@ struct KernelRequest {
 struct MatchContext {
   /// Element type of a parameter as kernels will see it: stored, or widened at load.
   std::function<DType(llvm::StringRef parameter)> weightType;
+  /// Quantised products may quantise their activations to 8 bits (--activations-int8).
+  bool activationsInt8 = false;
 };
 
 /// One entry: the kernels that compute the operation `root` (and what it covers beside it).

@@ -42,12 +42,15 @@ struct SelectKernelsPass : PassWrapper<SelectKernelsPass, OperationPass<ModuleOp
   ListOption<std::string> names{*this, "targets",
                                 llvm::cl::desc("Targets, e.g. cpu:x86-64-v3 or cuda:sm_90a")};
 
+  Option<bool> activationsInt8{*this, "activations-int8", llvm::cl::desc("Allow 8-bit activations")};
+
   void runOnOperation() override {
     std::vector<TargetSpec> targets = given;
     for (const std::string &name : names) {
       auto target = TargetSpec::parse(name);
       if (!target)
         return getOperation().emitError(target.error().message), signalPassFailure();
+      target->activationsInt8 = activationsInt8;
       targets.push_back(*target);
     }
     for (auto model : llvm::make_early_inc_range(getOperation().getOps<layer::ModelOp>())) {

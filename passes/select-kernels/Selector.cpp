@@ -34,7 +34,8 @@ double Selector::costOf(ArrayRef<KernelRequest> requests) {
 }
 
 std::optional<Selector::Choice> Selector::choose(Operation *op, std::string &why) {
-  MatchContext context = {[&](StringRef parameter) { return weightTypes.lookup(parameter); }};
+  MatchContext context = {[&](StringRef parameter) { return weightTypes.lookup(parameter); },
+                          spec.activationsInt8};
   std::optional<Choice> best;
   for (const KernelPattern *pattern : kernelPatterns()) {
     if (op->getName().getStringRef() != pattern->root)

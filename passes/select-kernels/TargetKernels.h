@@ -13,8 +13,9 @@ namespace fusebox {
 /// A machine to compile for.
 struct TargetSpec {
   plan::DeviceKind kind = plan::DeviceKind::Cpu;
-  std::string machine;  ///< "x86-64-v4", "sm_90a"
-  std::string features; ///< CPU: comma-separated, e.g. "avx512f,avx512bf16"
+  std::string machine;          ///< "x86-64-v4", "sm_90a"
+  std::string features;         ///< CPU: comma-separated, e.g. "+avx512bf16,+avx512vnni"
+  bool activationsInt8 = false; ///< take kernels that quantise activations, where there are some
 
   /// Reads "cpu:x86-64-v4", "cpu:x86-64-v4+avx512bf16" (features after each +) or "cuda:sm_90a".
   static Result<TargetSpec> parse(std::string_view text);
