@@ -122,7 +122,8 @@ void ModelBuilder::addParameter(const ParamSpec &parameter, DType type) {
   auto layers = parameter.perLayer ? builder.getI64IntegerAttr(spec.layers) : IntegerAttr();
   ArrayAttr recipe;
   if (parameter.recipe == "unpermute-rope")
-    recipe = builder.getArrayAttr(name("unpermute_rope " + std::to_string(parameter.shape[0] / spec.headDim)));
+    recipe =
+        builder.getArrayAttr(name("unpermute_rope " + std::to_string(parameter.shape[0] / spec.headDim)));
   layer::ParamOp::create(builder, at(parameter.tensorName), name(parameter.role), name(parameter.tensorName),
                          TypeAttr::get(RankedTensorType::get(parameter.shape, elementType(type))), layers,
                          recipe,

@@ -109,9 +109,8 @@ Tensor oracle::linear(layer::LinearOp op, const Tensor &input, const WeightRows 
     weights(weight, layer, first, block);
     multiplyTransposed(x, {block.data(), count, in, in}, result.values.data() + first, out);
     for (int64_t i = 0; i < input.rows; ++i)
-      for (double *value = &result.values[size_t(i * out + first)], *b = &bias[size_t(first)];
-           b != &bias[size_t(first)] + count; ++value, ++b)
-        *value = roundTo(r, *value + *b);
+      for (int64_t j = first; j < first + count; ++j)
+        result.row(i)[j] = roundTo(r, result.row(i)[j] + bias[size_t(j)]);
   });
   return result;
 }
