@@ -1,6 +1,7 @@
 #include "codegen/plan/GenerateCode.h"
 
 #include "codegen/cpu/CpuCodegen.h"
+#include "codegen/cuda/CudaCodegen.h"
 #include "ir/plan/PlanOps.h"
 
 #include "mlir/IR/AsmState.h"
@@ -45,7 +46,8 @@ struct GenerateCodePass : PassWrapper<GenerateCodePass, OperationPass<ModuleOp>>
   void runOnOperation() override {
     for (auto program : getOperation().getOps<plan::ProgramOp>())
       for (auto target : llvm::make_early_inc_range(program.getBody().getOps<plan::TargetOp>()))
-        if (target.getKind() == plan::DeviceKind::Cpu && failed(compileCpu(program, target)))
+        if (failed(target.getKind() == plan::DeviceKind::Cpu ? compileCpu(program, target)
+                                                             : generateCudaCode(program, target)))
           return signalPassFailure();
   }
 

@@ -8,7 +8,7 @@
 namespace fusebox {
 
 /// plan, memory level: compiles each program's kernels for its target; CPU kernels get an `entry` into a
-/// plan.image.
+/// plan.image, CUDA kernels a plan.gpu_module.
 std::unique_ptr<mlir::Pass> createGenerateCodePass();
 
 } // namespace fusebox

@@ -45,7 +45,7 @@ void headGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
 
 void decodeGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
   int64_t headDim = shapeInteger(shape, "headDim");
-  grid[0] = {Extent::Fixed, 1, multiprocessors * (headDim <= 64 ? 3 : headDim <= 128 ? 2 : 1)};
+  grid[0] = {Extent::Fixed, 1, multiprocessors * (headDim <= 64 ? 3 : 2)};
 }
 
 void argmaxGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
@@ -86,6 +86,16 @@ void tileGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
   grid[1] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "out"), 128)};
 }
 
+void anyGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {rowExtent(shape), uint32_t(shapeInteger(shape, "rowTile")), 1};
+  grid[1] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "out"), 8 * shapeInteger(shape, "warpOutputs"))};
+}
+
+void tokenHeadGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {Extent::Tokens, 1, 1};
+  grid[1] = {Extent::Fixed, 1, uint32_t(shapeInteger(shape, "heads"))};
+}
+
 void prefillGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
   grid[0] = {Extent::Tokens, 64, 1};
   grid[1] = {Extent::Fixed, 1, uint32_t(shapeInteger(shape, "heads"))};
@@ -121,10 +131,14 @@ std::string skinnyShape(const Shape &shape) {
 }
 
 std::string decodeShape(const Shape &shape) {
-  return shapeInteger(shape, "headDim") % 64 == 0 && shapeInteger(shape, "headDim") <= 256
-             ? ""
-             : "headDim must be 64, 128, 192 or 256";
+  int64_t headDim = shapeInteger(shape, "headDim");
+  return headDim == 64 || headDim == 128 ? "" : "headDim must be 64 or 128";
 }
+
+// Where a merged kernel finds its arguments among those of its launch (base.cuh).
+#define FUSEBOX_PLACES                                                                                       \
+  "arranged", "place0", "place1", "place2", "place3", "place4", "place5", "place6", "place7", "place8",      \
+      "place9", "place10", "place11"
 
 const std::vector<KernelEntry> &table() {
   static const std::vector<KernelEntry> entries = {
@@ -168,9 +182,28 @@ const std::vector<KernelEntry> &table() {
        "linear_skinny.cuh",
        "product with up to three bf16 matrices for 1 to 16 rows",
        "exact",
-       {"in",   "part0",    "part1",           "part2",      "stacked",    "columnTiles",    "glu",
-        "norm", "residual", "hasBias",         "resultType", "outType",    "logitsRows",     "columns",
-        "type", "gainType", "roundNormalised", "onePlus",    "activation", "roundActivation"},
+       {"in",
+        "part0",
+        "part1",
+        "part2",
+        "stacked",
+        "columnTiles",
+        "glu",
+        "norm",
+        "residual",
+        "hasBias",
+        "resultType",
+        "outType",
+        "logitsRows",
+        "columns",
+        "type",
+        "gainType",
+        "roundNormalised",
+        "onePlus",
+        "activation",
+        "roundActivation",
+        "biasType",
+        FUSEBOX_PLACES},
        {"eps"},
        256,
        "fusebox::LinearSkinny<S>::minBlocks",
@@ -219,7 +252,7 @@ const std::vector<KernelEntry> &table() {
        "per-head norm, rotation and KV write in one launch",
        "exact",
        {"heads", "kvHeads", "headDim", "norm", "type", "roundNormalised", "onePlus", "gainType", "columns",
-        "groups", "rotaryDim", "interleaved", "anglesType", "roundProducts"},
+        "groups", "rotaryDim", "interleaved", "anglesType", "roundProducts", FUSEBOX_PLACES},
        {"eps"},
        128,
        "1",
@@ -231,7 +264,7 @@ const std::vector<KernelEntry> &table() {
        "attention_decode.cuh",
        "attention of single tokens, split over the context",
        "exact",
-       {"heads", "kvHeads", "headDim", "type", "window", "splitTokens", "maxSplits"},
+       {"heads", "kvHeads", "headDim", "type", "window"},
        {"scale", "softcap"},
        128,
        "fusebox::AttentionDecode<S>::minBlocks",
@@ -263,11 +296,36 @@ const std::vector<KernelEntry> &table() {
        prefillGrid,
        prefillShared,
        prefillShape},
+      {"linear_any",
+       "linear_any.cuh",
+       "product with a matrix of any type for any number of rows, in f32",
+       "exact",
+       {"in", "out", "weightType", "inType", "hasBias", "biasType", "resultType", "outType", "logitsRows",
+        "rowTile", "warpOutputs"},
+       {},
+       256,
+       "1",
+       UINT_MAX,
+       anyGrid,
+       noShared,
+       any},
+      {"attention_any",
+       "attention_any.cuh",
+       "attention of any type and head size",
+       "exact",
+       {"heads", "kvHeads", "headDim", "type", "window"},
+       {"scale", "softcap"},
+       128,
+       "1",
+       UINT_MAX,
+       tokenHeadGrid,
+       noShared,
+       any},
       {"glu",
        "pointwise.cuh",
        "activation of the gate times up",
        "exact",
-       {"columns", "activation", "type", "roundActivation"},
+       {"columns", "activation", "type", "roundActivation", "logitsRows"},
        {},
        256,
        "1",
@@ -279,7 +337,7 @@ const std::vector<KernelEntry> &table() {
        "pointwise.cuh",
        "sum of two values",
        "exact",
-       {"columns", "type"},
+       {"columns", "type", "logitsRows"},
        {},
        256,
        "1",
@@ -291,7 +349,7 @@ const std::vector<KernelEntry> &table() {
        "pointwise.cuh",
        "product with a constant",
        "exact",
-       {"columns", "type"},
+       {"columns", "type", "logitsRows"},
        {"factor"},
        256,
        "1",

@@ -23,6 +23,20 @@ struct Args {
   void *p[maxArgs];
 };
 
+/// A launch that does the work of several has its own arguments first, then what it needs of the others': a
+/// merged kernel finds them by a table of places.
+template <class S> __device__ __forceinline__ Args arranged(const Args &args) {
+  Args out = args;
+  if constexpr (S::arranged) {
+    const int places[maxArgs] = {S::place0, S::place1, S::place2, S::place3, S::place4,  S::place5,
+                                 S::place6, S::place7, S::place8, S::place9, S::place10, S::place11};
+#pragma unroll
+    for (int i = 0; i < maxArgs; ++i)
+      out.p[i] = args.p[places[i]];
+  }
+  return out;
+}
+
 constexpr int kvPageTokens = 64;
 constexpr int dtF32 = 1, dtF16 = 2, dtBF16 = 3; ///< fusebox::DType
 
@@ -121,7 +135,7 @@ __device__ __forceinline__ float warpSum(float v) {
 __device__ constexpr int divideUp(int a, int b) { return (a + b - 1) / b; }
 
 /// SiLU and GELU in f32, the expressions of the CPU kernels with CUDA's exp and tanh.
-constexpr int actSilu = 0, actGeluTanh = 1, actGelu = 2;
+constexpr int actSilu = 0, actGelu = 1, actGeluTanh = 2; ///< layer::Activation
 template <int A> __device__ __forceinline__ float activate(float v) {
   if constexpr (A == actSilu)
     return v / (1.f + expf(-v));

@@ -81,7 +81,7 @@ template <class S> __device__ void prepare_heads(const Args &args, const StepVie
   static_assert(S::type == dtBF16 && S::headDim % 2 == 0, "the merged kernel is for bf16");
   letNextStart();
   waitForInputs();
-  PrepareHeads<S>::run(args, step);
+  PrepareHeads<S>::run(arranged<S>(args), step);
 }
 
 } // namespace fusebox

@@ -18,14 +18,14 @@
 namespace fusebox {
 
 /// S: in, part0, part1, part2 (output rows of each matrix, 0 if absent), stacked, columnTiles, glu, norm,
-/// residual, hasBias, resultType (rounding of a product), outType (storage), logitsRows; with norm: columns =
-/// in, type, gainType, roundNormalised, onePlus, eps; with glu: activation, roundActivation.
+/// residual, hasBias, biasType, resultType (rounding of a product), outType (storage), logitsRows; with norm:
+/// columns = in, type, gainType, roundNormalised, onePlus, eps; with glu: activation, roundActivation.
 ///
 /// stacked: the two halves of k of 8 rows take the place of 16 rows; for few output rows, so that all
 /// multiprocessors have work. columnTiles: 8 rows of x each (4 if stacked).
 ///
 /// args: out of each part (one with glu), in [rows, in], weight of each part (gate, up), then those that
-/// apply of: bias of each part (f32), gain, residual.
+/// apply of: bias of each part, gain, residual.
 template <class S> struct LinearSkinny {
   static constexpr int warps = 8, halves = S::stacked ? 2 : 1;
   static constexpr int span = S::in / halves;
@@ -66,24 +66,38 @@ template <class S> struct LinearSkinny {
     return {2, (i - tiles0 - tiles1) * outputs, S::part2};
   }
 
+  /// Argument `first` of the tile's matrix. Arguments are named by constants only, so that they stay where the
+  /// launch put them.
+  __device__ __forceinline__ void *ofPart(int first, int part) const {
+    if constexpr (parts == 1)
+      return args.p[first];
+    return part == 0 ? args.p[first] : part == 1 || parts == 2 ? args.p[first + 1] : args.p[first + 2];
+  }
+
   const Args &args;
   const int rows, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 
-  __device__ __forceinline__ void loadWeights(uint4 (&a)[group][2], int index, int first) const {
+  /// The two rows of weights that this lane reads for a tile, from where it begins.
+  struct Source {
+    const u16 *low, *high;
+  };
+  __device__ __forceinline__ Source sourceOf(int index) const {
     const Tile tile = tileAt(index);
-    const u16 *base = static_cast<const u16 *>(args.p[outs + 1 + tile.part]);
+    const u16 *base = static_cast<const u16 *>(ofPart(outs + 1, tile.part));
     const int row = min(tile.first + g, tile.rows - 1), row2 = min(tile.first + g + 8, tile.rows - 1);
     const u16 *low = base + u64(row) * S::in;
     const u16 *high = S::stacked ? low + span
                       : S::glu   ? static_cast<const u16 *>(args.p[outs + 2]) + u64(row) * S::in
                                  : base + u64(row2) * S::in;
-#pragma unroll
-    for (int c = 0; c < group; ++c) {
-      const int k = (warp * perWarp + first + c) * 32 + t * 8;
-      const bool inside = k < span && first + c < perWarp;
-      a[c][0] = inside ? streamVector(low + k) : uint4{0, 0, 0, 0};
-      a[c][1] = inside ? streamVector(high + k) : uint4{0, 0, 0, 0};
-    }
+    const int first = warp * perWarp * 32 + t * 8;
+    return {low + first, high + first};
+  }
+
+  /// Requests chunk `chunk` (of this warp).
+  __device__ __forceinline__ void loadChunk(uint4 (&a)[2], const Source &from, int chunk) const {
+    const bool inside = (warp * perWarp + chunk) * 32 + t * 8 < span && chunk < perWarp;
+    a[0] = inside ? streamVector(from.low + chunk * 32) : uint4{0, 0, 0, 0};
+    a[1] = inside ? streamVector(from.high + chunk * 32) : uint4{0, 0, 0, 0};
   }
 
   /// This lane's 8 elements of x for chunk c (of this warp) and column tile n.
@@ -156,7 +170,7 @@ template <class S> struct LinearSkinny {
   __device__ __forceinline__ void finish(const Tile &tile, int output, int batch, float sum, float up) const {
     const int row = tile.first + output;
     if constexpr (S::hasBias)
-      sum = __fadd_rn(sum, static_cast<const float *>(args.p[outs + 1 + parts + tile.part])[row]);
+      sum = __fadd_rn(sum, load<S::biasType>(ofPart(outs + 1 + parts, tile.part), row));
     float v = roundTo<S::resultType>(sum);
     if constexpr (S::glu) {
       v = activate<S::activation>(v);
@@ -165,7 +179,7 @@ template <class S> struct LinearSkinny {
     const u64 at = u64(batch) * tile.rows + row;
     if constexpr (S::residual) // the last argument
       v = __fadd_rn(load<S::outType>(args.p[outs + 1 + parts + (S::hasBias ? parts : 0) + S::norm], at), v);
-    store<S::outType>(args.p[tile.part], at, v);
+    store<S::outType>(S::glu ? args.p[0] : ofPart(0, tile.part), at, v);
   }
 
   /// Leaves this warp's part of a tile in shared memory.
@@ -188,8 +202,13 @@ template <class S> struct LinearSkinny {
   __device__ __forceinline__ void run(Shared &shared) const {
     uint4 a[group][2], x[keepInput ? perWarp : 1][S::columnTiles], gain[keepInput ? perWarp : 1];
     int index = blockIdx.x, buffer = 0;
-    if (index < tiles)
-      loadWeights(a, index, 0);
+    Source here{};
+    if (index < tiles) {
+      here = sourceOf(index);
+#pragma unroll
+      for (int c = 0; c < group; ++c)
+        loadChunk(a[c], here, c);
+    }
     if constexpr (S::norm && earlyGain)
 #pragma unroll
       for (int c = 0; c < perWarp; ++c)
@@ -205,10 +224,14 @@ template <class S> struct LinearSkinny {
       normInput(x, gain, shared);
     for (; index < tiles; index += gridDim.x, buffer ^= 1) {
       float sum[S::columnTiles][2][4] = {};
+      const bool more = index + int(gridDim.x) < tiles;
+      const Source next = more ? sourceOf(index + gridDim.x) : here;
 #pragma unroll(keepInput ? groups : 1)
       for (int first = 0; first < groups * group; first += group) {
+        // A chunk's registers are filled again as soon as they have been multiplied: requests never pause.
+        const bool last = first + group >= groups * group;
 #pragma unroll
-        for (int c = 0; c < group; ++c)
+        for (int c = 0; c < group; ++c) {
 #pragma unroll
           for (int n = 0; n < S::columnTiles; ++n) {
             if (first + c >= perWarp)
@@ -217,11 +240,13 @@ template <class S> struct LinearSkinny {
             mma(sum[n][0], a[c][0].x, a[c][1].x, a[c][0].y, a[c][1].y, b.x, b.y);
             mma(sum[n][1], a[c][0].z, a[c][1].z, a[c][0].w, a[c][1].w, b.z, b.w);
           }
-        if (first + group < groups * group)
-          loadWeights(a, index, first + group);
-        else if (index + int(gridDim.x) < tiles)
-          loadWeights(a, index + gridDim.x, 0);
+          if (!last)
+            loadChunk(a[c], here, first + group + c);
+          else if (more)
+            loadChunk(a[c], next, c);
+        }
       }
+      here = next;
       storePart(sum, shared.part[buffer][warp]);
       __syncthreads();
       const Tile tile = tileAt(index);
@@ -241,7 +266,8 @@ template <class S> struct LinearSkinny {
 template <class S> __device__ void linear_skinny(const Args &args, const StepView &step) {
   __shared__ typename LinearSkinny<S>::Shared shared;
   letNextStart();
-  LinearSkinny<S>{args, S::logitsRows ? step.logitsRows : step.tokens}.run(shared);
+  const Args own = arranged<S>(args);
+  LinearSkinny<S>{own, S::logitsRows ? step.logitsRows : step.tokens}.run(shared);
 }
 
 } // namespace fusebox

@@ -2,6 +2,7 @@
 // Each thread takes 8 neighbouring columns. Grid: ceil(rows * columns / 8 / 256) blocks of 256 threads.
 #pragma once
 #include "base.cuh"
+#include "weights.cuh"
 
 namespace fusebox {
 
@@ -16,9 +17,14 @@ template <int Columns, class F> __device__ __forceinline__ void forElements(int 
       f(first + e);
 }
 
-/// S: columns, activation, type, roundActivation. args: out, gate, up.
+/// Rows of a value: of the step's tokens, or of its logits.
+template <class S> __device__ __forceinline__ int rowsOf(const StepView &step) {
+  return S::logitsRows ? step.logitsRows : step.tokens;
+}
+
+/// S: columns, activation, type, roundActivation, logitsRows. args: out, gate, up.
 template <class S> __device__ void glu(const Args &args, const StepView &step) {
-  forElements<S::columns>(step.tokens, [&](u64 i) {
+  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
     float a = activate<S::activation>(load<S::type>(args.p[1], i));
     if (S::roundActivation)
       a = roundTo<S::type>(a);
@@ -26,23 +32,23 @@ template <class S> __device__ void glu(const Args &args, const StepView &step) {
   });
 }
 
-/// S: columns, type. args: out, a, b.
+/// S: columns, type, logitsRows. args: out, a, b.
 template <class S> __device__ void add(const Args &args, const StepView &step) {
-  forElements<S::columns>(step.tokens, [&](u64 i) {
+  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
     store<S::type>(args.p[0], i, __fadd_rn(load<S::type>(args.p[1], i), load<S::type>(args.p[2], i)));
   });
 }
 
-/// S: columns, type, factor. args: out, in.
+/// S: columns, type, factor, logitsRows. args: out, in.
 template <class S> __device__ void scale(const Args &args, const StepView &step) {
-  forElements<S::columns>(step.tokens, [&](u64 i) {
+  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
     store<S::type>(args.p[0], i, __fmul_rn(load<S::type>(args.p[1], i), S::factor));
   });
 }
 
 /// cap * tanh(x / cap), rounded once. S: columns, type, cap, logitsRows. args: out, in.
 template <class S> __device__ void softcap(const Args &args, const StepView &step) {
-  forElements<S::columns>(S::logitsRows ? step.logitsRows : step.tokens, [&](u64 i) {
+  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
     store<S::type>(args.p[0], i, S::cap * tanhf(load<S::type>(args.p[1], i) / S::cap));
   });
 }
@@ -52,7 +58,7 @@ template <class S> __device__ void embed(const Args &args, const StepView &step)
   forElements<S::columns>(step.tokens, [&](u64 i) {
     const int row = int(i / S::columns);
     const u64 source = u64(__ldcg(step.token + row)) * S::columns + i % S::columns;
-    const float v = load<S::tableType>(args.p[1], source);
+    const float v = loadWeight<S::tableType>(args.p[1], source);
     store<S::outType>(args.p[0], i, S::scale == 1.f ? v : __fmul_rn(v, S::scale));
   });
 }

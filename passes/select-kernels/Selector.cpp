@@ -1,5 +1,7 @@
 #include "passes/select-kernels/Selector.h"
 
+#include "passes/select-kernels/MergeLaunches.h"
+
 using namespace mlir;
 using namespace fusebox;
 
@@ -111,6 +113,8 @@ FailureOr<plan::ProgramOp> Selector::run() {
     return failure();
   auto result = cast<layer::ReturnOp>(source.back());
   plan::YieldOp::create(builder, result.getLoc(), values.lookup(result.getValues().front()));
+  if (const cuda::Chip *chip = cuda::findChip(spec.machine); chip && spec.kind == plan::DeviceKind::Cuda)
+    mergeLaunches(graph, records, *chip);
   return program;
 }
 

@@ -1,5 +1,5 @@
 // Names of targets, and the kernel table of each kind.
-#include "passes/select-kernels/TargetKernels.h"
+#include "passes/select-kernels/CudaKernels.h"
 
 using namespace fusebox;
 
@@ -22,4 +22,6 @@ Result<TargetSpec> TargetSpec::parse(std::string_view text) {
   return target;
 }
 
-std::unique_ptr<TargetKernels> fusebox::targetKernels(const TargetSpec &) { return cpuKernels(); }
+std::unique_ptr<TargetKernels> fusebox::targetKernels(const TargetSpec &target) {
+  return target.kind == plan::DeviceKind::Cpu ? cpuKernels() : cudaKernels(target);
+}

@@ -8,7 +8,7 @@ static const DeviceTable *findTable(plan::TargetKind kind) {
   case plan::TargetKind::Cpu:
     return &cpuDeviceTable();
   case plan::TargetKind::Cuda:
-    return nullptr;
+    return &cudaDeviceTable();
   }
   return nullptr;
 }
@@ -16,7 +16,7 @@ static const DeviceTable *findTable(plan::TargetKind kind) {
 Result<Device> fusebox::openDevice(const DeviceRequest &request) {
   const DeviceTable *table = findTable(request.kind);
   if (!table)
-    return resourceError("this build has no CUDA support; use a plan compiled with --target cpu");
+    return modelError("the plan is for a kind of device that this build does not know");
   return table->open(request);
 }
 

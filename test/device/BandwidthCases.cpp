@@ -125,7 +125,7 @@ Case productCase(const std::string &name, KernelRequest kernel, int instances) {
 
 /// Decode attention of `batch` tokens at a context, over `pools` caches in turn.
 Case attentionCase(const ModelShape &model, unsigned multiprocessors, int batch, int context, int pools) {
-  KernelRequest kernel = decodeAttention(model, context);
+  KernelRequest kernel = decodeAttention(model);
   std::string name =
       std::string(model.name) + " attention, " + std::to_string(batch) + " x " + std::to_string(context);
   return {name, {kernel}, [=](Gpu &gpu) {
@@ -133,12 +133,8 @@ Case attentionCase(const ModelShape &model, unsigned multiprocessors, int batch,
             size_t poolBytes = size_t(batch) * pages * 64 * 2 * model.kvHeads * model.headDim * 2;
             Memory kv = gpu.allocate(poolBytes * size_t(pools)), q = gpu.allocate(size_t(1) << 20),
                    out = gpu.allocate(size_t(1) << 20);
-            Memory scratch =
-                gpu.allocate(size_t(batch) * model.heads * maxSplits(context) * (model.headDim + 2) * 4);
-            Memory counters = gpu.allocate(65536);
             fillRandom(gpu, kv);
             fillRandom(gpu, q);
-            gpu.fill(counters, 0);
             std::vector<int> tokens, positions, sequences;
             for (int b = 0; b < batch; ++b)
               tokens.push_back(0), positions.push_back(context - 1), sequences.push_back(b);
@@ -147,9 +143,7 @@ Case attentionCase(const ModelShape &model, unsigned multiprocessors, int batch,
                 name,
                 [&] {
                   for (int p = 0; p < pools; ++p)
-                    gpu.launch(kernel,
-                               {out.address, q.address, kv.address + poolBytes * size_t(p), scratch.address,
-                                counters.address},
+                    gpu.launch(kernel, {out.address, q.address, kv.address + poolBytes * size_t(p)},
                                step.view);
                 },
                 4);
@@ -177,7 +171,7 @@ void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
   cases.push_back(attentionCase(modelShapes[0], multiprocessors, 16, 4096, 2));
   cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 4096, 28));
   cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 128, 28));
-  cases.push_back(attentionCase(modelShapes[1], multiprocessors, 64, 2048, 4));
+  cases.push_back(attentionCase(modelShapes[1], multiprocessors, 16, 16384, 2));
   cases.push_back(attentionCase(modelShapes[1], multiprocessors, 1, 2048, 22));
 }
 

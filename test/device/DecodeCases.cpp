@@ -31,8 +31,7 @@ struct DecodeStep {
   Gpu &gpu;
   const ModelShape &m;
   int rows, context, pages;
-  Memory weights, x, q, k, v, normedQ, attended, gated, kv, scratch, counters, angleTable, logitsOut, ids,
-      best, arrived;
+  Memory weights, x, q, k, v, normedQ, attended, gated, kv, angleTable, logitsOut, ids, best, arrived;
   Memory gains, frequencies;
   size_t layerBytes, poolBytes;
   DeviceStep step;
@@ -57,11 +56,9 @@ struct DecodeStep {
     attended = gpu.allocate(r * qColumns() * 2);
     k = gpu.allocate(r * kvColumns() * 2), v = gpu.allocate(r * kvColumns() * 2);
     gated = gpu.allocate(r * m.intermediate * 2), angleTable = gpu.allocate(r * m.headDim * 4);
-    scratch = gpu.allocate(r * m.heads * maxSplits(context) * (m.headDim + 2) * 4);
     logitsOut = gpu.allocate(r * m.vocabulary * 4);
-    ids = gpu.allocate(r * 4), best = gpu.allocate(r * 8), arrived = gpu.allocate(r * 4),
-    counters = gpu.allocate(65536);
-    for (Memory *memory : {&best, &arrived, &counters})
+    ids = gpu.allocate(r * 4), best = gpu.allocate(r * 8), arrived = gpu.allocate(r * 4);
+    for (Memory *memory : {&best, &arrived})
       gpu.fill(*memory, 0);
     std::vector<int> tokens, positions, sequences;
     for (int b = 0; b < rows; ++b)
@@ -93,8 +90,7 @@ struct DecodeStep {
                  {normedQ.address, pool, q.address, k.address, v.address, angleTable.address, gain, gain},
                  step.view);
     if (parts & 4)
-      gpu.launch(decodeAttention(m, context),
-                 {attended.address, normedQ.address, pool, scratch.address, counters.address}, step.view);
+      gpu.launch(decodeAttention(m), {attended.address, normedQ.address, pool}, step.view);
     if (parts & 8)
       gpu.launch(attentionOutput(m, rows, sm), {x.address, attended.address, wo, x.address}, step.view);
     if (parts & 16)
@@ -123,7 +119,7 @@ std::vector<cuda::KernelRequest> decodeKernels(const ModelShape &m, int rows, in
           embedding(m),
           queryKeyValue(m, rows, multiprocessors),
           prepareHeads(m),
-          decodeAttention(m, context),
+          decodeAttention(m),
           attentionOutput(m, rows, multiprocessors),
           gateUp(m, rows, multiprocessors),
           down(m, rows, multiprocessors),

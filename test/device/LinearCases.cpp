@@ -25,6 +25,7 @@ cuda::KernelRequest request(const Form &form, int columnTiles) {
                        {"norm", form.norm},
                        {"residual", form.residual},
                        {"hasBias", form.bias},
+                       {"biasType", 1},
                        {"resultType", 3},
                        {"outType", 3},
                        {"columns", form.in},

@@ -29,8 +29,6 @@ inline double weightBytes(const ModelShape &m) {
 /// Random small values everywhere: bf16 of about ±0.03.
 void fillRandom(Gpu &gpu, const Memory &memory);
 
-inline int maxSplits(int context) { return (context + 255) / 256; }
-
 inline cuda::KernelRequest skinny(const ModelShape &m, cuda::Shape shape, int rows,
                                   unsigned multiprocessors) {
   cuda::Shape common = {{"resultType", 3}, {"outType", 3},         {"columns", m.hidden},  {"type", 3},
@@ -64,14 +62,12 @@ inline cuda::KernelRequest logits(const ModelShape &m, int rows, unsigned multip
   return skinny(m, {{"in", m.hidden}, {"part0", m.vocabulary}, {"norm", 1}, {"outType", 1}}, rows,
                 multiprocessors);
 }
-inline cuda::KernelRequest decodeAttention(const ModelShape &m, int context) {
+inline cuda::KernelRequest decodeAttention(const ModelShape &m) {
   return {"attention_decode",
           {{"heads", m.heads},
            {"kvHeads", m.kvHeads},
            {"headDim", m.headDim},
            {"type", 3},
-           {"splitTokens", 256},
-           {"maxSplits", maxSplits(context)},
            {"scale", 1 / std::sqrt(m.headDim)}}};
 }
 inline cuda::KernelRequest prepareHeads(const ModelShape &m) {

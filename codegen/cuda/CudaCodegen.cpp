@@ -1,0 +1,64 @@
+#include "codegen/cuda/CudaCodegen.h"
+
+#include "kernels/cuda/KernelSource.h"
+#include "runtime/cuda/CubinCache.h"
+
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
+
+#include <thread>
+
+using namespace mlir;
+using namespace fusebox;
+
+static cuda::KernelRequest requestOf(plan::KernelOp kernel) {
+  cuda::KernelRequest request = {kernel.getTemplateName().str(), {}};
+  for (NamedAttribute dimension : kernel.getShape()) {
+    double value = 0;
+    if (auto real = dyn_cast<FloatAttr>(dimension.getValue()))
+      value = real.getValueAsDouble();
+    else
+      value = double(cast<IntegerAttr>(dimension.getValue()).getInt());
+    request.shape[dimension.getName().str()] = value;
+  }
+  return request;
+}
+
+/// Bytes as a dense resource: hexadecimal in the text, no attribute storage.
+static ElementsAttr resource(MLIRContext *context, StringRef name, ArrayRef<std::byte> bytes) {
+  auto type = RankedTensorType::get({int64_t(bytes.size())}, IntegerType::get(context, 8));
+  ArrayRef<char> data(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+  return DenseResourceElementsAttr::get(type, name, HeapAsmResourceBlob::allocateAndCopyWithAlign(data, 64));
+}
+
+LogicalResult fusebox::generateCudaCode(plan::ProgramOp program, plan::TargetOp target) {
+  SmallVector<plan::KernelOp> kernels;
+  std::vector<cuda::KernelText> texts;
+  for (auto kernel : program.getBody().getOps<plan::KernelOp>()) {
+    if (kernel.getTarget() != target.getSymName())
+      continue;
+    cuda::KernelRequest request = requestOf(kernel);
+    auto source = cuda::kernelSource(request);
+    if (!source)
+      return kernel.emitError(source.error().message);
+    kernels.push_back(kernel);
+    texts.push_back({cuda::kernelName(request), std::move(*source)});
+  }
+  auto cubins = cuda::compileCubins(texts, target.getMachine().str(), std::thread::hardware_concurrency());
+  if (!cubins)
+    return target.emitError(cubins.error().message);
+  // A second run replaces the first one's code.
+  for (auto module : llvm::make_early_inc_range(program.getBody().getOps<plan::GpuModuleOp>()))
+    if (module.getTarget() == target.getSymName())
+      module.erase();
+  OpBuilder builder(target->getContext());
+  builder.setInsertionPointAfter(target);
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    const std::string &name = texts[i].name;
+    plan::GpuModuleOp::create(builder, kernels[i].getLoc(), name, target.getSymName(), texts[i].source,
+                              resource(target->getContext(), name, (*cubins)[i]));
+    kernels[i].setModule(name);
+  }
+  return success();
+}

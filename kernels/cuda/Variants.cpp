@@ -1,0 +1,145 @@
+#include "kernels/cuda/Variants.h"
+
+#include "support/DType.h"
+
+namespace fusebox::cuda {
+
+namespace {
+
+constexpr uint32_t anyRows = UINT32_MAX;
+using Variants = std::vector<KernelVariant>;
+
+Error unsupported(const std::string &kernel, const std::string &what) {
+  return modelError("no CUDA kernel: " + kernel + " " + what);
+}
+
+DType typeOf(const Shape &shape, const char *name) { return DType(shapeInteger(shape, name)); }
+bool isActivation(DType type) { return type == DType::BF16 || type == DType::F32; }
+bool isPlain(DType type) { return isActivation(type) || type == DType::F16; }
+bool isWeight(DType type) {
+  return isPlain(type) || type == DType::Q8_0 || type == DType::Q4_0 || type == DType::Q4_1;
+}
+
+Result<void> expectType(const std::string &kernel, const Shape &shape, const char *name,
+                        bool (*allowed)(DType)) {
+  DType type = typeOf(shape, name);
+  if (!allowed(type))
+    return unsupported(kernel, "with " + std::string(name) + " " + std::string(dtypeName(type)));
+  return {};
+}
+
+/// The shape with `more` in it.
+Shape with(Shape shape, const Shape &more) {
+  for (const auto &[name, value] : more)
+    shape[name] = value;
+  return shape;
+}
+
+/// Products with bf16 matrices on tensor cores: at memory speed for few rows, in tiles for many.
+Result<Variants> tensorLinear(const Shape &shape, const Chip &chip) {
+  double resultType = shapeInteger(shape, "roundBeforeF32") ? double(DType::BF16) : shape.at("outType");
+  Shape common = with(shape, {{"resultType", resultType}, {"part0", shape.at("out")}});
+  Variants variants;
+  for (uint32_t rows : {4u, 8u, 16u}) {
+    Shape skinny = common;
+    chooseSkinnyTiles(skinny, rows, chip.multiprocessors);
+    if (rows == 4 && !shapeInteger(skinny, "stacked"))
+      continue; // 8 rows cost the same
+    FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_skinny", skinny}, rows, chip));
+    variants.push_back(std::move(variant));
+  }
+  FUSEBOX_ASSIGN(KernelVariant tile, makeVariant({"linear_tile", common}, anyRows, chip));
+  variants.push_back(std::move(tile));
+  return variants;
+}
+
+Result<Variants> linear(const Shape &shape, const Chip &chip) {
+  FUSEBOX_TRY(expectType("linear", shape, "inType", isActivation));
+  FUSEBOX_TRY(expectType("linear", shape, "outType", isActivation));
+  FUSEBOX_TRY(expectType("linear", shape, "weightType", isWeight));
+  if (shapeInteger(shape, "hasBias"))
+    FUSEBOX_TRY(expectType("linear", shape, "biasType", isPlain));
+  bool bf16 = typeOf(shape, "inType") == DType::BF16 && typeOf(shape, "weightType") == DType::BF16;
+  if (bf16 && shapeInteger(shape, "in") % 8 == 0)
+    return tensorLinear(shape, chip);
+  if (shapeInteger(shape, "in") % blockSize(typeOf(shape, "weightType")).elements != 0)
+    return unsupported("linear", "with " + std::to_string(shapeInteger(shape, "in")) + " columns of " +
+                                     std::string(dtypeName(typeOf(shape, "weightType"))));
+  double resultType = shapeInteger(shape, "roundBeforeF32") ? double(DType::BF16) : shape.at("outType");
+  Variants variants;
+  struct Cut {
+    uint32_t maxRows;
+    double rowTile, warpOutputs;
+  };
+  for (const Cut &cut : {Cut{1, 1, 2}, Cut{4, 4, 2}, Cut{anyRows, 16, 1}}) {
+    Shape any =
+        with(shape, {{"resultType", resultType}, {"rowTile", cut.rowTile}, {"warpOutputs", cut.warpOutputs}});
+    FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_any", any}, cut.maxRows, chip));
+    variants.push_back(std::move(variant));
+  }
+  return variants;
+}
+
+Result<Variants> attention(const Shape &shape, const Chip &chip) {
+  FUSEBOX_TRY(expectType("attention", shape, "type", isActivation));
+  int64_t heads = shapeInteger(shape, "heads"), kvHeads = shapeInteger(shape, "kvHeads");
+  int64_t headDim = shapeInteger(shape, "headDim");
+  if (kvHeads < 1 || heads % kvHeads != 0)
+    return unsupported("attention", "with heads not a multiple of kvHeads");
+  if (headDim > 512)
+    return unsupported("attention", "with heads of more than 512 columns");
+  if (shapeInteger(shape, "rounding") != 0)
+    return unsupported("attention", "with eager rounding; import with --rounding=sdpa");
+  bool tensor = typeOf(shape, "type") == DType::BF16 && headDim % 16 == 0 && headDim <= 256;
+  Variants variants;
+  if (tensor && (headDim == 64 || headDim == 128)) {
+    FUSEBOX_ASSIGN(KernelVariant decode, makeVariant({"attention_decode", shape}, 16, chip));
+    variants.push_back(std::move(decode));
+  }
+  FUSEBOX_ASSIGN(KernelVariant many,
+                 makeVariant({tensor ? "attention_prefill" : "attention_any", shape}, anyRows, chip));
+  variants.push_back(std::move(many));
+  return variants;
+}
+
+} // namespace
+
+Result<KernelVariant> makeVariant(KernelRequest request, uint32_t maxRows, const Chip &chip) {
+  const KernelEntry *entry = findKernel(request.symbol);
+  if (!entry)
+    return unsupported(request.symbol, "is not in kernels/cuda");
+  // The constants the kernel knows, in the order of its entry, and nothing else.
+  Shape shape;
+  for (const auto *names : {&entry->integers, &entry->reals})
+    for (const char *name : *names)
+      shape[name] = shapeValue(request.shape, name);
+  if (std::string reason = entry->accepts(shape); !reason.empty())
+    return unsupported(request.symbol, reason);
+  KernelVariant variant;
+  variant.maxRows = maxRows;
+  variant.blockThreads = entry->blockThreads;
+  variant.sharedBytes = entry->sharedBytes(shape);
+  entry->grid(shape, chip.multiprocessors, variant.grid);
+  variant.request = {std::move(request.symbol), std::move(shape)};
+  return variant;
+}
+
+Result<std::vector<KernelVariant>> kernelVariants(const std::string &kernel, const Shape &constants,
+                                                  plan::Extent rows, const Chip &chip) {
+  Shape shape = with(constants, {{"logitsRows", rows == plan::Extent::LogitsRows ? 1.0 : 0.0}});
+  if (kernel == "linear")
+    return linear(shape, chip);
+  if (kernel == "attention")
+    return attention(shape, chip);
+  for (const char *type : {"type", "outType", "anglesType"})
+    if (shape.count(type))
+      FUSEBOX_TRY(expectType(kernel, shape, type, isActivation));
+  if (shape.count("tableType"))
+    FUSEBOX_TRY(expectType(kernel, shape, "tableType", isWeight));
+  if (shape.count("gainType"))
+    FUSEBOX_TRY(expectType(kernel, shape, "gainType", isPlain));
+  FUSEBOX_ASSIGN(KernelVariant only, makeVariant({kernel, shape}, anyRows, chip));
+  return Variants{std::move(only)};
+}
+
+} // namespace fusebox::cuda

@@ -1,0 +1,65 @@
+// The CUDA kernel table, as select-kernels sees it.
+#include "passes/select-kernels/CudaKernels.h"
+#include "kernels/cuda/Variants.h"
+
+using namespace fusebox;
+
+namespace {
+
+class CudaKernels : public TargetKernels {
+public:
+  explicit CudaKernels(const cuda::Chip *chip, std::string machine)
+      : chip(chip), machine(std::move(machine)) {}
+
+  Result<llvm::SmallVector<KernelVariant, 2>> variants(mlir::MLIRContext *context, const std::string &kernel,
+                                                       const KernelShape &shape,
+                                                       plan::RowExtent extent) const override {
+    if (!chip)
+      return usageError("no chip is called " + machine + ": " + knownChips());
+    cuda::Shape constants;
+    for (const auto &[name, value] : shape.dimensions)
+      constants[name] = std::visit([](auto number) { return double(number); }, value);
+    FUSEBOX_ASSIGN(auto table, cuda::kernelVariants(kernel, constants, plan::Extent(extent), *chip));
+    llvm::SmallVector<KernelVariant, 2> variants;
+    for (const cuda::KernelVariant &entry : table)
+      variants.push_back(toKernelVariant(context, entry));
+    return variants;
+  }
+
+private:
+  const cuda::Chip *chip;
+  std::string machine;
+
+  static std::string knownChips() {
+    std::string text = "expected";
+    for (const cuda::Chip &chip : cuda::chips())
+      text += std::string(" ") + chip.name;
+    return text;
+  }
+};
+
+} // namespace
+
+KernelVariant fusebox::toKernelVariant(mlir::MLIRContext *context, const cuda::KernelVariant &entry) {
+  KernelVariant variant;
+  variant.kernel = entry.request.symbol;
+  const cuda::KernelEntry *kernel = cuda::findKernel(entry.request.symbol);
+  for (const char *name : kernel->integers)
+    variant.shape.dimensions.emplace_back(name, cuda::shapeInteger(entry.request.shape, name));
+  for (const char *name : kernel->reals)
+    variant.shape.dimensions.emplace_back(name, cuda::shapeValue(entry.request.shape, name));
+  variant.maxRows = entry.maxRows;
+  variant.scratchBytes = entry.sharedBytes;
+  variant.blockThreads = entry.blockThreads;
+  for (const plan::GridDim &dim : entry.grid)
+    variant.grid.push_back(
+        plan::DimAttr::get(context, dim.count, plan::RowExtent(dim.extent), int64_t(dim.tile)));
+  while (variant.grid.size() > 1 &&
+         variant.grid.back() == plan::DimAttr::get(context, 1, plan::RowExtent::Fixed, 1))
+    variant.grid.pop_back();
+  return variant;
+}
+
+std::unique_ptr<TargetKernels> fusebox::cudaKernels(const TargetSpec &target) {
+  return std::make_unique<CudaKernels>(cuda::findChip(target.machine), target.machine);
+}

@@ -1,0 +1,50 @@
+#include "runtime/cuda/CubinCache.h"
+
+#include "support/AtomicFile.h"
+#include "support/ContentHash.h"
+#include "support/Hash.h"
+#include "support/MappedFile.h"
+#include "support/ParallelFor.h"
+
+namespace fusebox::cuda {
+
+/// Where the cubin of a source lies; empty without a cache folder.
+static std::string cachePath(const std::string &source, const std::string &chip, const std::string &version) {
+  std::string folder = cacheFolder();
+  if (folder.empty())
+    return {};
+  Hasher hasher;
+  for (const std::string *part : {&source, &chip, &version}) {
+    hasher.add(*part);
+    hasher.add(std::string_view("\0", 1));
+  }
+  return folder + "/cubins/" + hasher.digest128() + ".cubin";
+}
+
+static Result<std::vector<std::byte>> compileOne(const KernelText &kernel, const std::string &chip,
+                                                 const std::string &version) {
+  std::string path = cachePath(kernel.source, chip, version);
+  if (!path.empty())
+    if (auto file = MappedFile::open(path))
+      return std::vector<std::byte>(file->bytes().begin(), file->bytes().end());
+  FUSEBOX_ASSIGN(CompiledModule compiled, compileCuda(kernel.source, kernel.name + ".cu", chip));
+  // The cache only saves time: a folder that can't be written is no error.
+  if (!path.empty() && makeFolders(cacheFolder() + "/cubins"))
+    (void)writeFileAtomically(path, compiled.cubin);
+  return std::move(compiled.cubin);
+}
+
+Result<std::vector<std::vector<std::byte>>> compileCubins(std::span<const KernelText> kernels,
+                                                          const std::string &chip, unsigned threads) {
+  FUSEBOX_ASSIGN(std::string version, nvrtcVersion());
+  std::vector<Result<std::vector<std::byte>>> made(kernels.size(), std::vector<std::byte>());
+  parallelFor(kernels.size(), threads, [&](size_t i) { made[i] = compileOne(kernels[i], chip, version); });
+  std::vector<std::vector<std::byte>> cubins;
+  for (auto &cubin : made) {
+    FUSEBOX_TRY(cubin);
+    cubins.push_back(std::move(*cubin));
+  }
+  return cubins;
+}
+
+} // namespace fusebox::cuda

@@ -1,0 +1,216 @@
+#include "runtime/cuda/GpuExecutor.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace fusebox::cuda {
+
+/// Steps of at most so many tokens become graphs: their launches are short, and the same sizes come again.
+static constexpr int32_t graphTokens = 16;
+static constexpr size_t mostGraphs = 32;
+
+Result<std::shared_ptr<GpuExecutor>> GpuExecutor::create(std::shared_ptr<LoadedModules> code,
+                                                         Bindings bindings) {
+  std::shared_ptr<GpuExecutor> executor(new GpuExecutor);
+  const StepCapacity &most = bindings.capacity;
+  size_t words =
+      size_t(3) * most.tokens + most.sequences + 1 + most.logitsRows + size_t(most.sequences) * most.maxPages;
+  FUSEBOX_TRY(code->gpu->enter());
+  FUSEBOX_CUDA(code->gpu->api, memAlloc(&executor->stepMemory, words * sizeof(int32_t)),
+               "allocating memory for a step's arrays");
+  executor->code = std::move(code);
+  executor->bindings = std::move(bindings);
+  FUSEBOX_TRY(executor->flatten());
+  return executor;
+}
+
+GpuExecutor::~GpuExecutor() {
+  if (!code || !code->gpu->enter())
+    return;
+  for (auto &[size, graph] : graphs)
+    code->gpu->api.graphExecDestroy(graph.exec);
+  code->gpu->api.memFree(stepMemory);
+}
+
+//===-- Binding
+//-----------------------------------------------------------------------------------------------===//
+
+DevicePtr GpuExecutor::resolve(const plan::Arg &arg, int32_t layer) const {
+  const plan::Program &program = *code->program;
+  auto address = [](const std::byte *p) { return DevicePtr(reinterpret_cast<uintptr_t>(p)); };
+  switch (arg.kind) {
+  case plan::ArgKind::Buffer:
+    return address(bindings.buffers[arg.index]);
+  case plan::ArgKind::Weight: {
+    const plan::Weight &weight = program.weights[arg.index];
+    size_t instance = weight.perLayer ? size_t(layer) - weight.firstLayer : 0;
+    return address(bindings.weights[arg.index][instance]);
+  }
+  case plan::ArgKind::Constant:
+    return address(bindings.constants[arg.index]);
+  case plan::ArgKind::KvCache:
+    return address(bindings.kvPools[arg.index]) +
+           uint64_t(layer) * bindings.kvPages * program.kvCaches[arg.index].pageBytes;
+  }
+  return 0;
+}
+
+Result<void> GpuExecutor::flatten() {
+  const plan::Program &program = *code->program;
+  for (const plan::Launch &launch : program.launches)
+    if (launch.args.size() > Args::most)
+      return modelError("launch " + launch.name + " has " + std::to_string(launch.args.size()) +
+                        " arguments, a GPU kernel takes at most " + std::to_string(Args::most));
+  auto add = [&](uint32_t index, int32_t layer, std::string_view block) {
+    BoundLaunch &bound = launches.emplace_back(BoundLaunch{index, layer, block, {}});
+    const plan::Launch &launch = program.launches[index];
+    for (size_t i = 0; i < launch.args.size(); ++i)
+      bound.args.p[i] = resolve(launch.args[i], layer);
+  };
+  for (size_t i = 0; i < program.schedule.size(); ++i) {
+    const plan::Instruction &instruction = program.schedule[i];
+    if (instruction.kind == plan::InstructionKind::Launch)
+      add(instruction.launch, -1, {});
+    if (instruction.kind != plan::InstructionKind::LoopBegin)
+      continue;
+    size_t end = i + 1;
+    while (program.schedule[end].kind != plan::InstructionKind::LoopEnd)
+      ++end;
+    for (uint32_t layer = 0; layer < instruction.count; ++layer)
+      for (size_t body = i + 1; body < end; ++body)
+        add(program.schedule[body].launch, int32_t(instruction.firstLayer + layer), instruction.block);
+    i = end;
+  }
+  return {};
+}
+
+//===-- Running
+//-----------------------------------------------------------------------------------------------===//
+
+/// Copies the step's arrays to the GPU in one go; their places depend on the step's size alone.
+Result<StepView> GpuExecutor::placeStep(GpuStream &stream, const StepView &step) {
+  packed.clear();
+  StepView placed = step;
+  auto put = [&](const int32_t *&array, const int32_t *from, size_t count) {
+    array = reinterpret_cast<const int32_t *>(uintptr_t(stepMemory)) + packed.size();
+    packed.insert(packed.end(), from, from + count);
+  };
+  size_t tokens = size_t(step.tokens), sequences = size_t(step.sequences);
+  put(placed.token, step.token, tokens);
+  put(placed.position, step.position, tokens);
+  put(placed.sequenceStart, step.sequenceStart, sequences + 1);
+  put(placed.tokenSequence, step.tokenSequence, tokens);
+  put(placed.logitsRow, step.logitsRow, size_t(step.logitsRows));
+  put(placed.blockTable, step.blockTable, sequences * size_t(step.maxPages));
+  FUSEBOX_TRY(stream.copyIn(stepMemory, std::as_bytes(std::span(packed))));
+  return placed;
+}
+
+/// Queues one launch; false if the step has nothing to do for it.
+Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound, const StepView &step,
+                                    bool alone) {
+  const plan::Program &program = *code->program;
+  const plan::Launch &launch = program.launches[bound.launch];
+  const plan::Variant &variant = selectVariant(launch, step, alone);
+  uint64_t blocks[3];
+  for (unsigned axis = 0; axis < 3; ++axis)
+    blocks[axis] = gridSize(variant.grid[axis], step);
+  if (blocks[0] * blocks[1] * blocks[2] == 0 || extentUnits(step, launch.rows) == 0)
+    return false;
+  const plan::Kernel &kernel = program.kernels[variant.kernel];
+  // A kernel's blocks may come in while its predecessor still runs; kernels wait for their inputs themselves.
+  LaunchAttribute attribute{};
+  attribute.id = launchProgrammaticSerialization;
+  attribute.programmaticStreamSerialization = 1;
+  LaunchConfig config{unsigned(blocks[0]),
+                      unsigned(blocks[1]),
+                      unsigned(blocks[2]),
+                      kernel.blockThreads,
+                      1,
+                      1,
+                      unsigned(kernel.scratchBytes),
+                      stream.handle,
+                      &attribute,
+                      1};
+  Args args = bound.args;
+  StepView view = step;
+  void *parameters[] = {&args, &view};
+  FUSEBOX_CUDA(code->gpu->api, launchKernelEx(&config, code->kernels[variant.kernel], parameters, nullptr),
+               "launching kernel " + kernel.name + " for " + launch.name);
+  return true;
+}
+
+Result<void> GpuExecutor::launchAll(GpuStream &stream, const StepView &step) {
+  for (const BoundLaunch &bound : launches)
+    FUSEBOX_TRY(launchOne(stream, bound, step, false));
+  return {};
+}
+
+static std::string nodeName(std::string_view block, int32_t layer, const std::string &name) {
+  return layer < 0 ? name : std::string(block) + "." + std::to_string(layer) + "." + name;
+}
+
+/// Runs launches one at a time, each on its own if it is observed: then a fault has a name, and values can be
+/// read.
+Result<void> GpuExecutor::launchAlone(GpuStream &stream, const StepView &step,
+                                      const LaunchObserver &observer) {
+  for (const BoundLaunch &bound : launches) {
+    const plan::Launch &launch = code->program->launches[bound.launch];
+    const plan::Variant &variant = selectVariant(launch, step, bool(observer));
+    stream.describe("kernel " + code->program->kernels[variant.kernel].name + " for " +
+                    nodeName(bound.block, bound.layer, launch.name));
+    FUSEBOX_ASSIGN(bool launched, launchOne(stream, bound, step, bool(observer)));
+    FUSEBOX_TRY(stream.finish());
+    if (launched && observer)
+      FUSEBOX_TRY(observer({bound.launch, bound.layer, bound.block}));
+  }
+  return {};
+}
+
+/// The graph of a step's size, captured if this is the first step of it.
+Result<GraphExec> GpuExecutor::capture(GpuStream &stream, const StepView &step) {
+  CapturedStep &entry = graphs[{step.tokens, step.sequences, step.logitsRows, step.maxPages}];
+  entry.lastUse = ++uses;
+  if (entry.exec)
+    return entry.exec;
+  const DriverApi &api = code->gpu->api;
+  if (graphs.size() > mostGraphs) {
+    auto oldest = std::min_element(graphs.begin(), graphs.end(), [](const auto &a, const auto &b) {
+      return a.second.lastUse < b.second.lastUse;
+    });
+    FUSEBOX_TRY(stream.finish());
+    api.graphExecDestroy(oldest->second.exec);
+    graphs.erase(oldest);
+  }
+  Graph graph = nullptr;
+  FUSEBOX_CUDA(api, streamBeginCapture(stream.handle, captureThreadLocal), "beginning to capture a step");
+  Result<void> launched = launchAll(stream, step);
+  Status ended = api.streamEndCapture(stream.handle, &graph);
+  FUSEBOX_TRY(launched);
+  if (ended != success)
+    return driverError(api, ended, "capturing a step");
+  Status made = api.graphInstantiate(&entry.exec, graph, 0);
+  api.graphDestroy(graph);
+  if (made != success)
+    return driverError(api, made, "making a graph of a step");
+  return entry.exec;
+}
+
+Result<void> GpuExecutor::run(GpuStream &stream, const StepView &step, const LaunchObserver &observer) {
+  static const bool oneAtATime = [] {
+    const char *value = std::getenv("FUSEBOX_GPU_SYNC");
+    return value && std::string_view(value) == "1";
+  }();
+  FUSEBOX_TRY(code->gpu->enter());
+  FUSEBOX_ASSIGN(StepView placed, placeStep(stream, step));
+  if (observer || oneAtATime)
+    return launchAlone(stream, placed, observer);
+  stream.describe("a step of " + std::to_string(step.tokens) + " tokens");
+  if (step.tokens > graphTokens)
+    return launchAll(stream, placed);
+  FUSEBOX_ASSIGN(GraphExec graph, capture(stream, placed));
+  FUSEBOX_CUDA(code->gpu->api, graphLaunch(graph, stream.handle), "launching a step's graph");
+  return {};
+}
+
+} // namespace fusebox::cuda

@@ -1,0 +1,77 @@
+// Runs a bound program on a GPU: the schedule unrolled into launches of one stream. Steps of few tokens are
+// captured as a graph the first time and replayed, with their lengths, positions and pages as device data.
+#pragma once
+
+#include "runtime/cuda/GpuStream.h"
+#include "runtime/device/Device.h"
+
+#include <array>
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace fusebox::cuda {
+
+/// A program's kernels on a GPU.
+struct LoadedModules {
+  const plan::Program *program = nullptr;
+  std::shared_ptr<GpuContext> gpu;
+  std::vector<ModuleHandle> modules;
+  std::vector<Function> kernels; ///< [program.kernels]
+
+  /// Loads the modules, compiled for this GPU first where the plan has no cubin for it.
+  static Result<std::shared_ptr<LoadedModules>> load(const plan::Program &program,
+                                                     std::shared_ptr<GpuContext> gpu, unsigned threads);
+  LoadedModules() = default;
+  LoadedModules(const LoadedModules &) = delete;
+  ~LoadedModules();
+};
+
+class GpuExecutor {
+public:
+  static Result<std::shared_ptr<GpuExecutor>> create(std::shared_ptr<LoadedModules> code, Bindings bindings);
+  GpuExecutor(const GpuExecutor &) = delete;
+  ~GpuExecutor();
+
+  /// Queues one step on the stream; with an observer, runs launches one at a time.
+  Result<void> run(GpuStream &stream, const StepView &step, const LaunchObserver &observer);
+
+private:
+  /// As fusebox::Args in kernels/cuda/base.cuh.
+  struct Args {
+    static constexpr size_t most = 12;
+    DevicePtr p[most];
+  };
+  struct BoundLaunch {
+    uint32_t launch; ///< index into program.launches
+    int32_t layer;   ///< -1 outside loops
+    std::string_view block;
+    Args args;
+  };
+  /// What a captured graph depends on.
+  using StepSize = std::array<int32_t, 4>; ///< tokens, sequences, logits rows, pages
+  struct CapturedStep {
+    GraphExec exec = nullptr;
+    uint64_t lastUse = 0;
+  };
+
+  GpuExecutor() = default;
+
+  std::shared_ptr<LoadedModules> code;
+  Bindings bindings;
+  std::vector<BoundLaunch> launches;
+  DevicePtr stepMemory = 0;
+  std::vector<int32_t> packed; ///< a step's arrays on their way
+  std::map<StepSize, CapturedStep> graphs;
+  uint64_t uses = 0;
+
+  Result<void> flatten();
+  DevicePtr resolve(const plan::Arg &arg, int32_t layer) const;
+  Result<StepView> placeStep(GpuStream &stream, const StepView &step);
+  Result<void> launchAll(GpuStream &stream, const StepView &step);
+  Result<void> launchAlone(GpuStream &stream, const StepView &step, const LaunchObserver &observer);
+  Result<bool> launchOne(GpuStream &stream, const BoundLaunch &bound, const StepView &step, bool alone);
+  Result<GraphExec> capture(GpuStream &stream, const StepView &step);
+};
+
+} // namespace fusebox::cuda

@@ -1,0 +1,27 @@
+#include "runtime/device/ListDevices.h"
+
+#include "runtime/cpu/HostMemory.h"
+#include "runtime/cuda/Driver.h"
+#include "runtime/device/Device.h"
+
+using namespace fusebox;
+
+Result<std::vector<DeviceInfo>> fusebox::listDevices() {
+  std::vector<DeviceInfo> devices;
+  FUSEBOX_ASSIGN(Device cpu, openDevice({}));
+  devices.push_back({plan::TargetKind::Cpu, 0, cpu.name, "cpu", cpu::availableHostMemory(), true, {}});
+  auto gpus = cuda::listGpus();
+  if (!gpus) {
+    devices.push_back({plan::TargetKind::Cuda, 0, "NVIDIA GPU", "cuda", 0, false, gpus.error().message});
+    return devices;
+  }
+  for (const cuda::GpuInfo &gpu : *gpus) {
+    DeviceInfo info = {plan::TargetKind::Cuda, uint32_t(gpu.index), gpu.name, "cuda:" + gpu.chip(),
+                       gpu.memoryBytes,        gpu.major >= 8,      {}};
+    if (!info.usable)
+      info.reason = "compute capability " + std::to_string(gpu.major) + "." + std::to_string(gpu.minor) +
+                    ": the kernels need 8.0 or newer";
+    devices.push_back(std::move(info));
+  }
+  return devices;
+}
