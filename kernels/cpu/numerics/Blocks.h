@@ -21,7 +21,7 @@ template <DType T> FB_INLINE Pairs blockPairs(const char *block) {
   if constexpr (T == DType::Q8_0)
     return pairsFromInt8(load<v32c>(block + quantsOffset<T>));
   else
-    return pairsFromBits(bf16BitsFromNibbles<T == DType::Q4_0 ? 8 : 0>(load<v16b>(block + quantsOffset<T>)));
+    return pairsFromNibbles<T == DType::Q4_0 ? 8 : 0>(load<v16b>(block + quantsOffset<T>));
 }
 
 /// A block's scale in lane 0 and, where it has one, its minimum in lane 1; other lanes are bits of the

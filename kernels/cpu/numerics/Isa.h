@@ -61,28 +61,60 @@ FB_INLINE Pairs pairsFromBits(v16u bits) { return {asFloat(bits & 0xffff0000u), 
 FB_INLINE v16f dot(v16f acc, Pairs a, Pairs b) { return fma(a.even, b.even, fma(a.odd, b.odd, acc)); }
 #endif
 
-/// 32 integers of magnitude at most 256 as exact bf16 pairs, in order.
-FB_INLINE v16u bf16BitsFromInt8(v32c values) {
-  const v16i even = __builtin_convertvector(
-      __builtin_shufflevector(values, values, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
-      v16i);
-  const v16i odd = __builtin_convertvector(
-      __builtin_shufflevector(values, values, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31),
-      v16i);
-  return (asBits(__builtin_convertvector(even, v16f)) >> 16) | asBits(__builtin_convertvector(odd, v16f));
-}
-#if defined(__AVX512BF16__)
+/// 32 signed bytes as exact pairs, in order.
 FB_INLINE Pairs pairsFromInt8(v32c values) {
+#if defined(__AVX512BF16__)
   // Words in natural order: two conversions of 16 consecutive elements each, joined by one packing
   // conversion.
   const v16f low = __builtin_convertvector(__builtin_convertvector(values.lo, v16i), v16f);
   const v16f high = __builtin_convertvector(__builtin_convertvector(values.hi, v16i), v16f);
   return {__builtin_bit_cast(
       v16u, _mm512_cvtne2ps_pbh(__builtin_bit_cast(__m512, high), __builtin_bit_cast(__m512, low)))};
-}
 #else
-FB_INLINE Pairs pairsFromInt8(v32c values) { return pairsFromBits(bf16BitsFromInt8(values)); }
+  typedef int16_t v16s __attribute__((ext_vector_type(16)));
+  const v16s words = __builtin_bit_cast(v16s, values);
+  return {__builtin_convertvector(__builtin_convertvector(words >> 8, v16i), v16f),
+          __builtin_convertvector(__builtin_convertvector((words << 8) >> 8, v16i), v16f)};
 #endif
+}
+
+/// 32 nibbles of a GGUF block (element j low nibble of byte j, element 16 + j its high nibble), minus
+/// `Offset`, as exact pairs in order.
+template <int Offset> FB_INLINE Pairs pairsFromNibbles(v16b bytes) {
+#if defined(__AVX512BW__)
+  // A 32-entry table of bf16 numbers, the 16 values twice: the index's fifth bit, a stray bit of the other
+  // nibble, falls away.
+  constexpr auto entry = [](int i) -> uint16_t {
+    return uint16_t(__builtin_bit_cast(uint32_t, float((i & 15) - Offset)) >> 16);
+  };
+  const v32h table = {entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
+                      entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15),
+                      entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
+                      entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15)};
+  // The 16 bytes in all four quarters; each takes its eight as words, the upper two quarters their high
+  // nibbles.
+  const v16u words = {0x80018000, 0x80038002, 0x80058004, 0x80078006, 0x80098008, 0x800b800a,
+                      0x800d800c, 0x800f800e, 0x80018000, 0x80038002, 0x80058004, 0x80078006,
+                      0x80098008, 0x800b800a, 0x800d800c, 0x800f800e};
+  const v16u shifts = {0,       0,       0,       0,       0,       0,       0,       0,
+                       0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004};
+  const __m512i all = _mm512_broadcast_i32x4(__builtin_bit_cast(__m128i, bytes));
+  const __m512i index = _mm512_srlv_epi16(_mm512_shuffle_epi8(all, __builtin_bit_cast(__m512i, words)),
+                                          __builtin_bit_cast(__m512i, shifts));
+  return pairsFromBits(
+      __builtin_bit_cast(v16u, _mm512_permutexvar_epi16(index, __builtin_bit_cast(__m512i, table))));
+#else
+  // A word holds an even element's byte and the next odd one's: low nibbles are of the first 16 elements.
+  typedef uint16_t v8h __attribute__((ext_vector_type(8)));
+  const v8u words = __builtin_convertvector(__builtin_bit_cast(v8h, bytes), v8u);
+  Pairs pairs;
+  pairs.even.lo = __builtin_convertvector(__builtin_bit_cast(v8i, words & 15) - Offset, v8f);
+  pairs.even.hi = __builtin_convertvector(__builtin_bit_cast(v8i, (words >> 4) & 15) - Offset, v8f);
+  pairs.odd.lo = __builtin_convertvector(__builtin_bit_cast(v8i, (words >> 8) & 15) - Offset, v8f);
+  pairs.odd.hi = __builtin_convertvector(__builtin_bit_cast(v8i, words >> 12) - Offset, v8f);
+  return pairs;
+#endif
+}
 
 #if !defined(__AVX512VNNI__)
 /// Lane i: the sum of the products of its two signed 16-bit halves.
@@ -116,39 +148,6 @@ FB_INLINE v16i dotBytes(v16i acc, v16u a, v16u b) {
   const v16u oddB = __builtin_bit_cast(v16u, __builtin_bit_cast(v32s, b) >> 8);
   const v16u evenB = __builtin_bit_cast(v16u, (__builtin_bit_cast(v32s, b) << 8) >> 8);
   return acc + multiplyAddWords(evenA, evenB) + multiplyAddWords(oddA, oddB);
-#endif
-}
-
-/// 32 nibbles of a GGUF block (element j low nibble of byte j, element 16 + j its high nibble), minus
-/// `Offset`, as exact bf16 pairs in order.
-template <int Offset> FB_INLINE v16u bf16BitsFromNibbles(v16b bytes) {
-#if defined(__AVX512BW__)
-  // A 32-entry table of bf16 numbers, the 16 values twice: the index's fifth bit, a stray bit of the other
-  // nibble, falls away.
-  constexpr auto entry = [](int i) -> uint16_t {
-    return uint16_t(__builtin_bit_cast(uint32_t, float((i & 15) - Offset)) >> 16);
-  };
-  const v32h table = {entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
-                      entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15),
-                      entry(0), entry(1), entry(2),  entry(3),  entry(4),  entry(5),  entry(6),  entry(7),
-                      entry(8), entry(9), entry(10), entry(11), entry(12), entry(13), entry(14), entry(15)};
-  // The 16 bytes in all four quarters; each takes its eight as words, the upper two quarters their high
-  // nibbles.
-  const v16u words = {0x80018000, 0x80038002, 0x80058004, 0x80078006, 0x80098008, 0x800b800a,
-                      0x800d800c, 0x800f800e, 0x80018000, 0x80038002, 0x80058004, 0x80078006,
-                      0x80098008, 0x800b800a, 0x800d800c, 0x800f800e};
-  const v16u shifts = {0,       0,       0,       0,       0,       0,       0,       0,
-                       0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004, 0x40004};
-  const __m512i all = _mm512_broadcast_i32x4(__builtin_bit_cast(__m128i, bytes));
-  const __m512i index = _mm512_srlv_epi16(_mm512_shuffle_epi8(all, __builtin_bit_cast(__m512i, words)),
-                                          __builtin_bit_cast(__m512i, shifts));
-  return __builtin_bit_cast(v16u, _mm512_permutexvar_epi16(index, __builtin_bit_cast(__m512i, table)));
-#else
-  const v16c low = __builtin_bit_cast(v16c, bytes & 15);
-  const v16c high = __builtin_bit_cast(v16c, bytes >> 4);
-  const v32c all = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-                                           16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
-  return bf16BitsFromInt8(all - int8_t(Offset));
 #endif
 }
 
