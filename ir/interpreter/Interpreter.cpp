@@ -60,7 +60,9 @@ Result<Tensor> Interpreter::step(std::span<const int32_t> tokens, std::span<cons
       observer({observedName(op, layer), op, layer, value});
     };
   evaluate(body, values, context);
-  return *values.lookup(body.getTerminator()->getOperand(0));
+  std::shared_ptr<const Tensor> logits = values.lookup(body.getTerminator()->getOperand(0));
+  values.clear(); // logits of a long step take gigabytes; so do the values before them
+  return *logits;
 }
 
 Result<Tensor> oracle::interpret(layer::ModelOp model, const WeightRows &weights,
