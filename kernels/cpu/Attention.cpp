@@ -167,28 +167,31 @@ template <DType T> FB_INLINE Visible visible(const Segment<T> &segment, int64_t 
   return {window > 0 && first > 0 ? first : 0, last < kvPageTokens ? last : kvPageTokens};
 }
 
-/// Rows [row, row + count), count at most Words<T>::rows, with the keys of the block at `blockStart`. A full
-/// tile of rows takes the keys that all see together, what is left row by row; a row's order of additions is
-/// the same either way.
+/// Rows [row, row + count), count being Words<T>::rows, 2 or 1, with the keys of the block at `blockStart`. A
+/// tile takes the keys that all its rows see, what is left goes row by row; a row's order of additions is the
+/// same either way.
 template <DType T>
 FB_INLINE void attendRows(const Segment<T> &segment, const char *keys, const char *values, int64_t row,
                           int64_t count, int64_t blockStart) {
-  constexpr int tile = Words<T>::rows, elements = Words<T>::elements;
-  const bool together = tile > 1 && count == tile;
-  if (together)
-    scoreRows<T, tile>(segment, keys, row);
+  constexpr int most = Words<T>::rows, elements = Words<T>::elements;
+  const bool many = most > 2 && count == most, two = most > 2 && count == 2;
+  if (many)
+    scoreRows<T, most>(segment, keys, row);
+  else if (two)
+    scoreRows<T, 2>(segment, keys, row);
   else
-    _Pragma("clang loop unroll(disable)") for (int64_t r = row; r < row + count; ++r)
-        scoreRows<T, 1>(segment, keys, r);
+    scoreRows<T, 1>(segment, keys, row);
   int64_t common = kvPageTokens;
   _Pragma("clang loop unroll(disable)") for (int64_t r = row; r < row + count; ++r) {
     const Visible seen = visible(segment, r, blockStart);
     softmaxRow<T>(segment, r, seen.first, seen.last);
     common = seen.last < common ? seen.last : common;
   }
-  const int64_t commonWords = together ? common / elements : 0;
-  if (together)
-    valueRows<T, tile>(segment, values, row, 0, commonWords, false);
+  const int64_t commonWords = many || two ? common / elements : 0;
+  if (many)
+    valueRows<T, most>(segment, values, row, 0, commonWords, false);
+  else if (two)
+    valueRows<T, 2>(segment, values, row, 0, commonWords, false);
   _Pragma("clang loop unroll(disable)") for (int64_t r = row; r < row + count; ++r) {
     const int64_t last = visible(segment, r, blockStart).last;
     if (last > commonWords * elements)
@@ -223,9 +226,12 @@ FB_INLINE void attendSegment(const Segment<T> &segment, void *const *args, const
       row += segment.group;
     while (end > row && firstBlock(end - 1) > block)
       end -= segment.group;
-    _Pragma("clang loop unroll(disable)") for (; row < end; row += Words<T>::rows)
-        attendRows<T>(segment, keys, values, row, end - row < Words<T>::rows ? end - row : Words<T>::rows,
-                      block * kvPageTokens);
+    _Pragma("clang loop unroll(disable)") while (row < end) {
+      constexpr int64_t most = Words<T>::rows;
+      const int64_t count = end - row >= most ? most : most > 2 && end - row >= 2 ? 2 : 1;
+      attendRows<T>(segment, keys, values, row, count, block * kvPageTokens);
+      row += count;
+    }
   }
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t head = kvHead * segment.group + row % segment.group;
