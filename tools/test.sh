@@ -85,8 +85,8 @@ build() {
   local preset=$1
   shift
   cmake --preset "$preset" >"$log" 2>&1 || { cat "$log"; return 1; }
-  # Progress by the minute, not a line a file.
-  NINJA_STATUS='[%f/%t %es] ' cmake --build "build/$preset" -j"$jobs" "$@" >"$log" 2>&1 || { tail -n 80 "$log"; return 1; }
+  NINJA_STATUS='[%f/%t %es] ' cmake --build "build/$preset" -j"$jobs" "$@" >"$log" 2>&1 ||
+    { grep -E -A 6 'error:|error :|^FAILED:|CMake Error|undefined symbol' "$log" | head -n 120; tail -n 3 "$log"; return 1; }
   tail -n 1 "$log"
 }
 
