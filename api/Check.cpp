@@ -31,7 +31,8 @@ static Result<CheckOptions> checkOptions(const char *text) {
     else if (key == "verify_weights" && value.is_boolean())
       options.verifyWeights = value.get<bool>();
     else
-      return usageError("fusebox_check: option '" + key + "': " + value.dump() + " is not known (docs/check.md)");
+      return usageError("fusebox_check: option '" + key + "': " + value.dump() +
+                        " is not known (docs/check.md)");
   }
   return options;
 }

@@ -11,8 +11,8 @@
 
 namespace fusebox {
 
-/// layer → layer: forms layer.fused regions that fused kernels of the registry compute, where `policy` allows it:
-/// "certified" (by verdicts), "score", "none" or "force".
+/// layer → layer: forms layer.fused regions that fused kernels of the registry compute, where `policy` allows
+/// it: "certified" (by verdicts), "score", "none" or "force".
 std::unique_ptr<mlir::Pass> createFusePass(const std::string &policy = "none");
 
 /// layer → plan, value level: one plan.program for each target. With no targets, they come from the pass's

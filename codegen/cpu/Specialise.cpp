@@ -167,7 +167,8 @@ static void setTarget(Module &module, const CpuTarget &target) {
   }
 }
 
-/// Folds the shape through `entry`, so that only one variant of the kernel is read and optimised, not all of them.
+/// Folds the shape through `entry`, so that only one variant of the kernel is read and optimised, not all of
+/// them.
 static void foldDispatch(Function &entry) {
   PassBuilder builder;
   LoopAnalysisManager loops;

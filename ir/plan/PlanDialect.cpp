@@ -27,7 +27,8 @@ void PlanDialect::initialize() {
       >();
 }
 
-//===-- DimAttr -----------------------------------------------------------------------------------------------===//
+//===-- DimAttr
+//-----------------------------------------------------------------------------------------------===//
 
 Attribute DimAttr::parse(AsmParser &parser, Type) {
   int64_t count = 0, tile = 1;
@@ -68,7 +69,8 @@ LogicalResult DimAttr::verify(function_ref<InFlightDiagnostic()> emitError, int6
   return success();
 }
 
-//===-- Other attributes --------------------------------------------------------------------------------------===//
+//===-- Other attributes
+//--------------------------------------------------------------------------------------===//
 
 LogicalResult VariantAttr::verify(function_ref<InFlightDiagnostic()> emitError, FlatSymbolRefAttr kernel,
                                   int64_t maxRows, ArrayRef<DimAttr> grid) {

@@ -68,7 +68,8 @@ void CallOp::getAsmResultNames(OpAsmSetValueNameFn setName) {
     setName(result, node.getValue());
 }
 
-//===-- loop --------------------------------------------------------------------------------------------------===//
+//===-- loop
+//--------------------------------------------------------------------------------------------------===//
 
 void LoopOp::getAsmResultNames(OpAsmSetValueNameFn setName) {
   if (getResult())

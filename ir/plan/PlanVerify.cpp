@@ -7,7 +7,8 @@ using namespace mlir;
 using namespace fusebox;
 using namespace fusebox::plan;
 
-//===-- Records -----------------------------------------------------------------------------------------------===//
+//===-- Records
+//-----------------------------------------------------------------------------------------------===//
 
 LogicalResult WeightOp::verify() {
   auto type = dtypeFromName(std::string_view(getDtype()));
@@ -40,7 +41,8 @@ LogicalResult BufferOp::verify() {
   return success();
 }
 
-//===-- Calls and launches ------------------------------------------------------------------------------------===//
+//===-- Calls and launches
+//------------------------------------------------------------------------------------===//
 
 static LogicalResult verifyVariants(Operation *op, ArrayAttr variants) {
   if (variants.empty())
@@ -64,8 +66,9 @@ LogicalResult CallOp::verify() {
     if (!arg.getSymbol())
       ++(arg.getAccess() == Access::Out ? results : inputs);
   if (inputs != getInputs().size() || results != getNumResults())
-    return emitOpError("names ") << inputs << " operands and " << results << " results in its arguments but has "
-                                 << getInputs().size() << " and " << getNumResults();
+    return emitOpError("names ") << inputs << " operands and " << results
+                                 << " results in its arguments but has " << getInputs().size() << " and "
+                                 << getNumResults();
   if (getNodes().size() != getNumResults())
     return emitOpError("needs a node name for each result");
   ArrayRef<int64_t> pairs = getInPlace();
@@ -73,7 +76,8 @@ LogicalResult CallOp::verify() {
     return emitOpError("in_place lists pairs of a result and an operand");
   for (unsigned i = 0; i < pairs.size(); i += 2)
     if (pairs[i] < 0 || pairs[i] >= int64_t(results) || pairs[i + 1] < 0 || pairs[i + 1] >= int64_t(inputs))
-      return emitOpError("in_place pair (") << pairs[i] << ", " << pairs[i + 1] << ") names no result and operand";
+      return emitOpError("in_place pair (")
+             << pairs[i] << ", " << pairs[i + 1] << ") names no result and operand";
   return success();
 }
 
@@ -89,7 +93,8 @@ LogicalResult LaunchOp::verify() {
   return success();
 }
 
-//===-- loop --------------------------------------------------------------------------------------------------===//
+//===-- loop
+//--------------------------------------------------------------------------------------------------===//
 
 LogicalResult LoopOp::verify() {
   if (int64_t(getFirst()) < 0 || int64_t(getCount()) < 1)
@@ -113,10 +118,12 @@ LogicalResult LoopOp::verifyRegions() {
   return success();
 }
 
-//===-- program -----------------------------------------------------------------------------------------------===//
+//===-- program
+//-----------------------------------------------------------------------------------------------===//
 
 /// References of one launch or call, which has `variants` and `args`.
-static LogicalResult verifyReferences(Operation *op, ArrayAttr variants, ArrayAttr args, SymbolTable &symbols) {
+static LogicalResult verifyReferences(Operation *op, ArrayAttr variants, ArrayAttr args,
+                                      SymbolTable &symbols) {
   for (auto variant : variants.getAsRange<VariantAttr>())
     if (!symbols.lookup<KernelOp>(variant.getKernel().getAttr()))
       return op->emitOpError("uses ") << variant.getKernel() << ", which is no kernel of the program";
@@ -126,7 +133,8 @@ static LogicalResult verifyReferences(Operation *op, ArrayAttr variants, ArrayAt
       continue;
     Operation *record = symbols.lookup(arg.getSymbol().getAttr());
     if (!isa_and_nonnull<WeightOp, ConstantOp, KvCacheOp, BufferOp>(record))
-      return op->emitOpError("uses ") << arg.getSymbol() << ", which is no buffer, weight, constant or KV cache";
+      return op->emitOpError("uses ")
+             << arg.getSymbol() << ", which is no buffer, weight, constant or KV cache";
     if (arg.getAccess() == Access::Out && isa<WeightOp, ConstantOp>(record))
       return op->emitOpError("writes ") << arg.getSymbol() << ", which is read-only";
     if (auto weight = dyn_cast<WeightOp>(record); weight && weight.getFirstLayer() && !inLoop)
@@ -158,13 +166,15 @@ LogicalResult ProgramOp::verifyRegions() {
   unsigned bodies = 0;
   for (Operation &op : getBody().front()) {
     bodies += isa<GraphOp, ScheduleOp>(op);
-    if (auto kernel = dyn_cast<KernelOp>(op); kernel && !symbols.lookup<TargetOp>(kernel.getTargetAttr().getAttr()))
+    if (auto kernel = dyn_cast<KernelOp>(op);
+        kernel && !symbols.lookup<TargetOp>(kernel.getTargetAttr().getAttr()))
       return kernel.emitOpError("is for ") << kernel.getTargetAttr() << ", which is no target of the program";
     if (auto weight = dyn_cast<WeightOp>(op))
       for (auto instance : weight.getSources().getAsRange<ArrayAttr>())
         for (auto source : instance.getAsRange<SourceAttr>())
           if (!symbols.lookup<FileOp>(source.getFile().getAttr()))
-            return weight.emitOpError("comes from ") << source.getFile() << ", which is no file of the program";
+            return weight.emitOpError("comes from ")
+                   << source.getFile() << ", which is no file of the program";
     if (auto schedule = dyn_cast<ScheduleOp>(op); schedule && !symbols.lookup<BufferOp>(schedule.getLogits()))
       return schedule.emitOpError("leaves logits in ") << schedule.getLogitsAttr() << ", which is no buffer";
   }

@@ -1,4 +1,5 @@
-// How long each phase takes for a model: compile-benchmark MODEL [REPETITIONS]. The fastest repetition counts.
+// How long each phase takes for a model: compile-benchmark MODEL [REPETITIONS]. The fastest repetition
+// counts.
 #include "compiler/Compile.h"
 
 #include <algorithm>

@@ -138,7 +138,8 @@ Tensor reference(const Case &c, const Data &data) {
   return out;
 }
 
-/// Every ISA for the pairs of types that models use most; for the others only with FUSEBOX_LONG, compiling takes time.
+/// Every ISA for the pairs of types that models use most; for the others only with FUSEBOX_LONG, compiling
+/// takes time.
 std::vector<std::string> targetsFor(const Case &c) {
   bool common = c.weight == DType::BF16 || (c.weight == DType::Q4_1 && c.inType == DType::BF16);
   return common || std::getenv("FUSEBOX_LONG") ? runnableTargets() : std::vector<std::string>{"native"};
