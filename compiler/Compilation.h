@@ -34,6 +34,7 @@ private:
   std::optional<Phase> startedAfter; ///< with startFrom
   std::map<std::string, std::future<Result<std::string>>>
       hashes;                                       ///< of weight files, by path; made beside the phases
+  mlir::ArrayAttr verdicts;                         ///< as fusion read them
   std::vector<std::pair<Phase, std::string>> texts; ///< IR after each phase, for the plan
 
   // Pipeline.cpp

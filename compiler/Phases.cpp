@@ -22,7 +22,8 @@ Result<void> Compilation::loadModelFiles() {
     return usageError("no model given: IR from before bind-weights needs the model's files");
   FUSEBOX_ASSIGN(loaded, loadModel(modelPath));
   HashMemo memo = options.verifyWeights ? HashMemo::Rehash : HashMemo::Use;
-  for (const MappedFile &file : loaded->checkpoint.files())
+  bool needed = !options.stopAfter || *options.stopAfter == Phase::Serialize;
+  for (const MappedFile &file : needed ? loaded->checkpoint.files() : std::vector<MappedFile>())
     hashes[file.path()] = std::async(std::launch::async, [file, memo] { return contentHash(file, memo); });
   return {};
 }

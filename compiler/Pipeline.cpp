@@ -84,6 +84,9 @@ Result<void> Compilation::parseStart() {
   if (!startedAfter)
     return modelError(options.startFrom +
                       ": the module does not say which phase it was dumped after (plan.phase)");
+  if (options.stopAfter && *options.stopAfter <= *startedAfter)
+    return usageError(options.startFrom + ": is IR from after " + std::string(phaseName(*startedAfter)) +
+                      ", which is not before " + std::string(phaseName(*options.stopAfter)));
   return {};
 }
 
@@ -122,6 +125,8 @@ Result<void> Compilation::finishPhase(Phase phase) {
   // Verdicts are a table with a row for each layer, node and contract: not for reading.
   SmallVector<std::pair<layer::ModelOp, DictionaryAttr>> whole;
   for (auto model : module->getOps<layer::ModelOp>()) {
+    if (ArrayAttr table = model.getVerdictsAttr(); table && phase == Phase::Fuse)
+      verdicts = table;
     whole.emplace_back(model, model->getAttrDictionary());
     elideVerdicts(model);
   }

@@ -14,6 +14,28 @@
 using namespace mlir;
 using namespace fusebox;
 
+/// Verdicts are dictionaries of texts, numbers and flags; what doesn't apply is NaN there and null in JSON.
+static nlohmann::ordered_json toJson(Attribute attribute) {
+  nlohmann::ordered_json json;
+  if (auto array = dyn_cast<ArrayAttr>(attribute)) {
+    json = nlohmann::ordered_json::array();
+    for (Attribute element : array)
+      json.push_back(toJson(element));
+  } else if (auto dictionary = dyn_cast<DictionaryAttr>(attribute)) {
+    for (NamedAttribute entry : dictionary)
+      json[entry.getName().str()] = toJson(entry.getValue());
+  } else if (auto flag = dyn_cast<BoolAttr>(attribute)) {
+    json = flag.getValue();
+  } else if (auto integer = dyn_cast<IntegerAttr>(attribute)) {
+    json = integer.getInt();
+  } else if (auto real = dyn_cast<FloatAttr>(attribute)) {
+    json = real.getValueAsDouble();
+  } else if (auto text = dyn_cast<StringAttr>(attribute)) {
+    json = text.str();
+  }
+  return json;
+}
+
 Result<void> Compilation::serialize() {
   for (auto op : module->getOps<plan::ProgramOp>()) {
     FailureOr<plan::Program> program = buildProgram(op);
@@ -26,7 +48,9 @@ Result<void> Compilation::serialize() {
     result.writer.addText(phase < Phase::SelectKernels ? plan::SectionKind::LayerIr
                                                        : plan::SectionKind::PlanIr,
                           std::string(phaseName(phase)), text);
-  result.writer.addText(plan::SectionKind::Remarks, "", nlohmann::json(result.remarks).dump());
+  nlohmann::ordered_json remarks = {{"remarks", result.remarks},
+                                    {"verdicts", verdicts ? toJson(verdicts) : nlohmann::ordered_json()}};
+  result.writer.addText(plan::SectionKind::Remarks, "", remarks.dump());
   result.writer.addText(plan::SectionKind::Metadata, "", metadata());
   return addTextAssets();
 }

@@ -5,10 +5,21 @@
 using namespace mlir;
 using namespace fusebox;
 
+/// The model's configuration, and the type of its activations: that of the first operation's result.
+static DictionaryAttr modelFacts(layer::ModelOp model) {
+  NamedAttrList facts(model.getConfig());
+  Builder builder(model.getContext());
+  model.getGraph().walk([&](layer::EmbedOp embed) {
+    if (auto dtype = elementDType(embed.getType()))
+      facts.set("dtype", builder.getStringAttr(StringRef(dtypeName(*dtype))));
+  });
+  return facts.getDictionary(model.getContext());
+}
+
 PlanRecords::PlanRecords(layer::ModelOp model, const TargetSpec &spec) : model(model), builder(model) {
   builder.setInsertionPointToEnd(model->getBlock());
   Location loc = model.getLoc();
-  program = plan::ProgramOp::create(builder, loc, spec.name(), model.getConfig(), DenseI64ArrayAttr());
+  program = plan::ProgramOp::create(builder, loc, spec.name(), modelFacts(model), DenseI64ArrayAttr());
   builder.setInsertionPointToStart(&program.getBody().emplaceBlock());
   auto targetOp = plan::TargetOp::create(
       builder, loc, uniqueName("target"), plan::DeviceKindAttr::get(model.getContext(), spec.kind),
@@ -84,29 +95,39 @@ FlatSymbolRefAttr PlanRecords::kvCache(int64_t pageBytes) {
   return known;
 }
 
+/// "linear.576x1536.rows1": the template, its sizes, and the rows it is for if not for any number.
+static std::string kernelName(const KernelVariant &variant) {
+  std::string name = variant.kernel;
+  const char *separator = ".";
+  for (const auto &[dimension, value] : variant.shape.dimensions) {
+    bool tells = llvm::is_contained({"columns", "in", "out", "heads", "kvHeads", "headDim", "half"},
+                                    StringRef(dimension));
+    if (const int64_t *integer = std::get_if<int64_t>(&value); integer && tells) {
+      name += separator + std::to_string(*integer);
+      separator = "x";
+    }
+  }
+  if (variant.maxRows != std::numeric_limits<uint32_t>::max())
+    name += ".rows" + std::to_string(variant.maxRows);
+  return name;
+}
+
 FlatSymbolRefAttr PlanRecords::kernel(const KernelVariant &variant) {
   SmallVector<NamedAttribute> shape;
-  std::string name = variant.kernel;
-  unsigned sizes = 0;
   for (const auto &[dimension, value] : variant.shape.dimensions) {
-    if (const int64_t *integer = std::get_if<int64_t>(&value)) {
-      shape.emplace_back(builder.getStringAttr(dimension), builder.getI64IntegerAttr(*integer));
-      // The first two sizes tell kernels apart well enough to read.
-      if (sizes < 2 && !StringRef(dimension).ends_with("ype"))
-        name += (sizes++ ? "x" : ".") + std::to_string(*integer);
-    } else {
-      shape.emplace_back(builder.getStringAttr(dimension), builder.getF64FloatAttr(std::get<double>(value)));
-    }
+    const int64_t *integer = std::get_if<int64_t>(&value);
+    shape.emplace_back(builder.getStringAttr(dimension),
+                       integer ? Attribute(builder.getI64IntegerAttr(*integer))
+                               : Attribute(builder.getF64FloatAttr(std::get<double>(value))));
   }
   auto shapeAttr = builder.getDictionaryAttr(shape);
   FlatSymbolRefAttr &known =
       kernels[builder.getArrayAttr({builder.getStringAttr(variant.kernel), shapeAttr})];
   if (!known) {
-    auto op = plan::KernelOp::create(builder, model.getLoc(), uniqueName(name),
-                                     builder.getStringAttr(variant.kernel), shapeAttr, target,
-                                     builder.getI64IntegerAttr(variant.scratchBytes),
-                                     builder.getI64IntegerAttr(variant.blockThreads), IntegerAttr(),
-                                     FlatSymbolRefAttr());
+    auto op = plan::KernelOp::create(
+        builder, model.getLoc(), uniqueName(kernelName(variant)), builder.getStringAttr(variant.kernel),
+        shapeAttr, target, builder.getI64IntegerAttr(variant.scratchBytes),
+        builder.getI64IntegerAttr(variant.blockThreads), IntegerAttr(), FlatSymbolRefAttr());
     known = FlatSymbolRefAttr::get(op.getSymNameAttr());
   }
   return known;

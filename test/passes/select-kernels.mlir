@@ -5,7 +5,7 @@
 // TWO: plan.program @"cpu:x86-64-v3"
 // TWO: plan.program @"cpu:x86-64-v4"
 
-// CHECK: plan.program @"cpu:x86-64-v3" model {family = "llama", layers = 2 : i64, vocabulary = 32 : i64}
+// CHECK: plan.program @"cpu:x86-64-v3" model {dtype = "bf16", family = "llama", layers = 2 : i64, vocabulary = 32 : i64}
 // CHECK: plan.target @target cpu "x86-64-v3"
 // CHECK: plan.file @file0 "a.safetensors"
 // CHECK: plan.weight @embed "bf16" [32, 16] bytes 1024 recipe [] sources {{\[\[}}#plan.source<@file0 at 64 bytes 1024
