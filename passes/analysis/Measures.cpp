@@ -177,7 +177,7 @@ VocabularyPart measureVocabulary(const ModelFacts &facts, const ColumnScales &on
   VocabularyPart part;
   part.largest.assign(size_t(facts.hidden), 0.0f);
   // A few rows at a time, so that they are still near when they are read again.
-  constexpr int64_t near = 32;
+  constexpr int64_t near = 8;
   for (int64_t from = first; from < last; from += near) {
     int64_t embedEnd = std::min({from + near, last, facts.embed.rows});
     if (from < embedEnd) {

@@ -27,6 +27,7 @@ using U32x16 = uint32_t __attribute__((vector_size(64)));
 using U16x32 = uint16_t __attribute__((vector_size(64)));
 
 constexpr int64_t blockColumns = 32;
+constexpr int64_t aheadBytes = 4096;
 
 template <typename V> FUSEBOX_INLINE void load(V &out, const void *from) {
   std::memcpy(&out, from, sizeof(V));
@@ -34,11 +35,15 @@ template <typename V> FUSEBOX_INLINE void load(V &out, const void *from) {
 FUSEBOX_INLINE void fmaInto(F32x16 &sum, const F32x16 &a, const F32x16 &b) {
   sum = __builtin_elementwise_fma(a, b, sum);
 }
-FUSEBOX_INLINE double total(const F32x16 &even, const F32x16 &odd) {
-  double sum = 0;
-  for (int i = 0; i < 16; ++i)
-    sum += double(even[i]) + double(odd[i]);
-  return sum;
+/// All lanes, by halves: a fixed tree.
+FUSEBOX_INLINE double total(const F32x16 &sum) {
+  using F32x8 = float __attribute__((vector_size(32)));
+  using F32x4 = float __attribute__((vector_size(16)));
+  F32x8 eight = __builtin_shufflevector(sum, sum, 0, 1, 2, 3, 4, 5, 6, 7) +
+                __builtin_shufflevector(sum, sum, 8, 9, 10, 11, 12, 13, 14, 15);
+  F32x4 four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  return double((four[0] + four[2]) + (four[1] + four[3]));
 }
 
 /// Even and odd columns of 32 stored bf16 values, as f32.
@@ -53,47 +58,52 @@ FUSEBOX_INLINE F32x16 magnitude(const F32x16 &v) {
   return std::bit_cast<F32x16>(std::bit_cast<U32x16>(v) & 0x7fffffffu);
 }
 
-/// Σ (w s)² or Σ |w| s over whole blocks of a bf16 row.
+/// Two blocks of 16 values: their contribution to Σ (w s)² or to Σ |w| s.
+template <bool Squares>
+FUSEBOX_INLINE void accumulate(F32x16 a, F32x16 b, const float *scales, F32x16 &first, F32x16 &second) {
+  F32x16 s, t;
+  load(s, scales);
+  load(t, scales + 16);
+  if constexpr (Squares) {
+    a *= s;
+    b *= t;
+    fmaInto(first, a, a);
+    fmaInto(second, b, b);
+  } else {
+    fmaInto(first, magnitude(a), s);
+    fmaInto(second, magnitude(b), t);
+  }
+}
+
+/// Σ (w s)² or Σ |w| s over whole blocks of a bf16 row. Two blocks at a time keep more sums under way.
 template <bool Squares>
 FUSEBOX_INLINE double sumBf16(const std::byte *row, const float *scales, int64_t blocks) {
-  F32x16 even = {}, odd = {};
-  for (int64_t i = 0; i < blocks; ++i, row += 64, scales += 32) {
-    F32x16 a, b, s, t;
-    widen(row, a, b);
-    load(s, scales);
-    load(t, scales + 16);
-    if constexpr (Squares) {
-      a *= s;
-      b *= t;
-      fmaInto(even, a, a);
-      fmaInto(odd, b, b);
-    } else {
-      fmaInto(even, magnitude(a), s);
-      fmaInto(odd, magnitude(b), t);
-    }
+  F32x16 sums[4] = {}, a, b;
+  int64_t i = 0;
+  for (; i + 2 <= blocks; i += 2) {
+    // Rows lie one after the other; hardware stops looking ahead at a page's end.
+    __builtin_prefetch(row + 64 * i + aheadBytes);
+    __builtin_prefetch(row + 64 * i + aheadBytes + 64);
+    widen(row + 64 * i, a, b);
+    accumulate<Squares>(a, b, scales + 32 * i, sums[0], sums[1]);
+    widen(row + 64 * i + 64, a, b);
+    accumulate<Squares>(a, b, scales + 32 * i + 32, sums[2], sums[3]);
   }
-  return total(even, odd);
+  if (i < blocks) {
+    widen(row + 64 * i, a, b);
+    accumulate<Squares>(a, b, scales + 32 * i, sums[0], sums[1]);
+  }
+  return total((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 template <bool Squares> FUSEBOX_INLINE double sumF32(const float *row, const float *scales, int64_t blocks) {
-  F32x16 low = {}, high = {};
-  for (int64_t i = 0; i < blocks; ++i, row += 32, scales += 32) {
-    F32x16 a, b, s, t;
-    load(a, row);
-    load(b, row + 16);
-    load(s, scales);
-    load(t, scales + 16);
-    if constexpr (Squares) {
-      a *= s;
-      b *= t;
-      fmaInto(low, a, a);
-      fmaInto(high, b, b);
-    } else {
-      fmaInto(low, magnitude(a), s);
-      fmaInto(high, magnitude(b), t);
-    }
+  F32x16 sums[2] = {}, a, b;
+  for (int64_t i = 0; i < blocks; ++i) {
+    load(a, row + 32 * i);
+    load(b, row + 32 * i + 16);
+    accumulate<Squares>(a, b, scales + 32 * i, sums[0], sums[1]);
   }
-  return total(low, high);
+  return total(sums[0] + sums[1]);
 }
 
 FUSEBOX_EVERY_CPU double squaresBf16(const std::byte *row, const float *scales, int64_t blocks) {
@@ -156,12 +166,8 @@ FUSEBOX_EVERY_CPU void gramTile(const float *const *a, const float *const *b, in
         fmaInto(sums[i][j], rows[i], columns[j]);
   }
   for (int i = 0; i < 4; ++i)
-    for (int j = 0; j < 4; ++j) {
-      double sum = 0;
-      for (int lane = 0; lane < 16; ++lane)
-        sum += double(sums[i][j][lane]);
-      out[4 * i + j] = sum;
-    }
+    for (int j = 0; j < 4; ++j)
+      out[4 * i + j] = total(sums[i][j]);
 }
 
 /// The row as f32 in `buffer`.
