@@ -15,14 +15,13 @@ inline constexpr int64_t gemvAheadBytes = 8192;
 /// Asks for what step `index` of a group's rows needs gemvAheadBytes later: a line a row, or, where a row
 /// takes less than a line a step, the group as one stream.
 template <typename Way>
-FB_INLINE void prefetchAhead(const char *const (&rows)[gemvColumns], int64_t rowBytes, int64_t index) {
+FB_INLINE void prefetchAhead(const char *const (&rows)[gemvColumns], int64_t index, int64_t distance) {
   if constexpr (Way::stepBytes >= 64) {
     FB_UNROLL for (int c = 0; c < gemvColumns; ++c)
-        __builtin_prefetch(rows[c] + index * Way::stepBytes + gemvAheadBytes);
+        __builtin_prefetch(rows[c] + index * Way::stepBytes + distance);
   } else {
     constexpr int64_t bytes = gemvColumns * Way::stepBytes;
-    const int64_t least = (gemvColumns - 1) * rowBytes + 2048;
-    const char *ahead = rows[0] + index * bytes + (least > gemvAheadBytes ? least : gemvAheadBytes);
+    const char *ahead = rows[0] + index * bytes + distance;
     FB_UNROLL for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(ahead + i);
   }
 }
@@ -31,8 +30,11 @@ FB_INLINE void prefetchAhead(const char *const (&rows)[gemvColumns], int64_t row
 /// end repeat the last one.
 template <typename Way>
 FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *weight, const float *xSums,
-                         int64_t column, v16f *sums, float *minima) {
+                         int64_t column, int64_t end, v16f *sums, float *minima) {
   const int64_t in = shape->in, rowBytes = Way::weightRowBytes(in);
+  const int64_t least = (gemvColumns - 1) * rowBytes + 2048;
+  const int64_t wanted = Way::stepBytes < 64 && least > gemvAheadBytes ? least : gemvAheadBytes;
+  const int64_t distance = (end - column) * rowBytes >= wanted ? wanted : 0;
   const char *rows[gemvColumns];
   v16f acc[gemvColumns];
   v4f low[gemvColumns]; // lane 1 counts: see blockHead
@@ -43,7 +45,7 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
     low[c] = v4f(0.0f);
   }
   const auto body = [&]<bool Whole>(int64_t k) FB_INLINE_LAMBDA {
-    prefetchAhead<Way>(rows, rowBytes, k / Way::step);
+    prefetchAhead<Way>(rows, k / Way::step, distance);
     const typename Way::Input input = Way::template loadInput<Whole>(x, k, in);
     FB_UNROLL for (int c = 0; c < gemvColumns; ++c) {
       float scale = 0.0f;
@@ -98,7 +100,7 @@ void linearVector(const LinearShape *shape, void *const *args, const StepView *,
     v16f sums[lanes];
     float minima[lanes];
     _Pragma("clang loop unroll(disable)") for (int group = 0; group < lanes; group += gemvColumns)
-        gemvGroup<Way>(shape, x, static_cast<const char *>(args[2]), xSums, column + group, sums + group,
+        gemvGroup<Way>(shape, x, static_cast<const char *>(args[2]), xSums, column + group, end, sums + group,
                        minima + group);
     v16f result = sumLanes16(sums);
     if constexpr (Way::minimum)
