@@ -194,6 +194,12 @@ fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, in
                                 const fusebox_generate_options *options, fusebox_on_token on_token, void *user,
                                 fusebox_generation *generation);
 
+/*--- devices ---*/
+
+/* The devices that plans can run on here, and why others can't be used, as JSON:
+ * [{"kind", "index", "name", "target", "memory_bytes", "usable", "reason"}, …]. */
+fusebox_status fusebox_devices(char **json);
+
 /*--- check ---*/
 
 /* Analyses MODEL's weights. `options` is JSON (docs/check.md) or null; *report is JSON

@@ -61,6 +61,10 @@ struct TokenizerCloser {
 };
 using Tokenizer = std::unique_ptr<fusebox_tokenizer, TokenizerCloser>;
 
+/// Checks a model under its fusion policy and prints a line on standard error for what is refused or forced.
+/// Nothing for a plan, and nothing where fusion is none.
+void warnAboutFusion(const std::string &model, const CompileFlags &flags);
+
 /// Opens MODEL or ends the program.
 Session openSession(const std::string &model, const OpenFlags &flags);
 
@@ -83,6 +87,7 @@ void addRebalanceCommand(CLI::App &app);
 void addCompileCommand(CLI::App &app);
 void addRunCommand(CLI::App &app);
 void addChatCommand(CLI::App &app);
+void addDevicesCommand(CLI::App &app);
 void addInspectCommand(CLI::App &app);
 void addBenchCommand(CLI::App &app);
 void addTokenizeCommand(CLI::App &app);

@@ -21,6 +21,7 @@ int main(int argc, char **argv) {
   cli::addChatCommand(app);
   cli::addInspectCommand(app);
   cli::addBenchCommand(app);
+  cli::addDevicesCommand(app);
   cli::addTokenizeCommand(app);
   cli::addLogitsCommand(app);
   cli::installInterruptHandler();
