@@ -52,10 +52,9 @@ template <class S> __device__ void attention_any(const Args &args, const StepVie
 #pragma unroll
       for (int i = 0; i < perThread; ++i)
         if (const int d = threadIdx.x + i * 128; d < S::headDim)
-          value[i] = __fmaf_rn(rounded,
-                               load<S::type>(args.p[2], keys + KvLayout<S>::valueOffset +
-                                                            u64(n) * S::headDim + d),
-                               value[i]);
+          value[i] = __fmaf_rn(
+              rounded, load<S::type>(args.p[2], keys + KvLayout<S>::valueOffset + u64(n) * S::headDim + d),
+              value[i]);
     }
   }
 #pragma unroll

@@ -25,7 +25,8 @@ template <class S> struct AttentionDecode {
   static constexpr int minBlocks = S::headDim <= 64 ? 3 : 2;
   static constexpr int mostRows = 16, maxSplits = 64;
   static constexpr u64 record = S::headDim + 2; ///< of a split: maximum, sum, accumulated values
-  static_assert(S::headDim == 64 || S::headDim == 128, "registers hold the keys and values of no larger head");
+  static_assert(S::headDim == 64 || S::headDim == 128,
+                "registers hold the keys and values of no larger head");
 
   struct Shared {
     float values[warps][8][S::headDim];
@@ -95,8 +96,7 @@ template <class S> struct AttentionDecode {
     if (item.key >= item.end)
       return nullptr;
     const int page = __ldg(step.blockTable + u64(sequence) * step.maxPages + item.key / kvPageTokens);
-    return static_cast<const u16 *>(args.p[2]) +
-           KvLayout<S>::key(page, item.kvHead, item.key % kvPageTokens);
+    return static_cast<const u16 *>(args.p[2]) + KvLayout<S>::key(page, item.kvHead, item.key % kvPageTokens);
   }
 
   __device__ __forceinline__ void loadKeys(Block &block, const u16 *keys) const {
@@ -397,13 +397,11 @@ template <class S> struct AttentionDecode {
 template <class S>
 __device__ float decodeScratch[u64(AttentionDecode<S>::mostRows) * S::heads * AttentionDecode<S>::maxSplits *
                                AttentionDecode<S>::record];
-template <class S>
-__device__ u32 decodeCounters[AttentionDecode<S>::mostRows * AttentionDecode<S>::slots];
+template <class S> __device__ u32 decodeCounters[AttentionDecode<S>::mostRows * AttentionDecode<S>::slots];
 
 template <class S>
 __device__ __forceinline__ float *AttentionDecode<S>::scratch(const Item &item, int head, int split) {
-  return decodeScratch<S> +
-         ((u64(item.row) * S::heads + item.firstHead + head) * maxSplits + split) * record;
+  return decodeScratch<S> + ((u64(item.row) * S::heads + item.firstHead + head) * maxSplits + split) * record;
 }
 template <class S> __device__ __forceinline__ u32 *AttentionDecode<S>::counter(const Item &item) {
   return decodeCounters<S> + item.row * slots + item.slot;

@@ -66,8 +66,8 @@ template <class S> struct LinearSkinny {
     return {2, (i - tiles0 - tiles1) * outputs, S::part2};
   }
 
-  /// Argument `first` of the tile's matrix. Arguments are named by constants only, so that they stay where the
-  /// launch put them.
+  /// Argument `first` of the tile's matrix. Arguments are named by constants only, so that they stay where
+  /// the launch put them.
   __device__ __forceinline__ void *ofPart(int first, int part) const {
     if constexpr (parts == 1)
       return args.p[first];
