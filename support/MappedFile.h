@@ -29,8 +29,8 @@ public:
   const std::string &path() const { return filePath; }
   const FileIdentity &identity() const { return fileIdentity; }
 
-  /// Says that all of the file will be read: what is not in the page cache yet comes in large pages where the file
-  /// system has them, which makes reading from memory up to 5 % faster.
+  /// Says that all of the file will be read: what is not in the page cache yet comes in large pages where the
+  /// file system has them, which makes reading from memory up to 5 % faster.
   void expectWholeRead() const;
 
 private:

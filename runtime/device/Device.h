@@ -177,8 +177,8 @@ inline uint64_t gridSize(const plan::GridDim &dim, const StepView &step) {
   return uint64_t(dim.count) * ((extentUnits(step, dim.extent) + dim.tile - 1) / dim.tile);
 }
 
-/// The variant of a launch for a step: the first whose maxRows suffices; when the launch must run `alone`, so that
-/// every value is there to be seen, the last with that maxRows.
+/// The variant of a launch for a step: the first whose maxRows suffices; when the launch must run `alone`, so
+/// that every value is there to be seen, the last with that maxRows.
 inline const plan::Variant &selectVariant(const plan::Launch &launch, const StepView &step,
                                           bool alone = false) {
   uint64_t rows = extentUnits(step, launch.rows);

@@ -1,7 +1,8 @@
 // The program of a plan: what the runtime executes. Plain records, the same for every target.
 //
-// The compiler fills a Program from the `plan` dialect and encodes it into the plan file; the runtime decodes it.
-// The runtime knows buffers, weights, kernels, launches and loops; it knows no family, layer or op by name.
+// The compiler fills a Program from the `plan` dialect and encodes it into the plan file; the runtime decodes
+// it. The runtime knows buffers, weights, kernels, launches and loops; it knows no family, layer or op by
+// name.
 #pragma once
 
 #include "support/DType.h"
@@ -28,8 +29,8 @@ struct Target {
   std::string features; ///< CPU: comma-separated features the code needs; the runtime checks them
 };
 
-/// A file that weights come from. Found by the path hint (absolute, or relative to the plan), verified by size and,
-/// when its identity is new, by content hash.
+/// A file that weights come from. Found by the path hint (absolute, or relative to the plan), verified by
+/// size and, when its identity is new, by content hash.
 struct WeightFile {
   std::string pathHint;
   uint64_t size = 0;
@@ -48,14 +49,14 @@ struct WeightSource {
 
 /// How stored tensors become what a kernel reads. Ops run in order at load; no op at all means zero copy.
 enum class RecipeOpKind : uint8_t {
-  Widen = 0,        ///< to DType(args[0]): dequantise or convert, rounding once to nearest even
+  Widen = 0,         ///< to DType(args[0]): dequantise or convert, rounding once to nearest even
   UnpermuteRope = 1, ///< undo GGUF's row order of q and k for half-split RoPE; args[0] = heads
-  Concatenate = 2,  ///< all sources along the outermost dimension
-  Interleave = 3,   ///< rows of the sources alternately, args[0] rows at a time
-  Slice = 4,        ///< rows [args[0], args[0] + args[1])
-  Repack = 5,       ///< into the order of layout args[0] (runtime/weights/Layouts.h)
-  Scale = 6,        ///< rows times powers of two in the plan's constant args[0] (exact)
-  AddOne = 7,       ///< stored gain γ becomes 1 + γ, in f32
+  Concatenate = 2,   ///< all sources along the outermost dimension
+  Interleave = 3,    ///< rows of the sources alternately, args[0] rows at a time
+  Slice = 4,         ///< rows [args[0], args[0] + args[1])
+  Repack = 5,        ///< into the order of layout args[0] (runtime/weights/Layouts.h)
+  Scale = 6,         ///< rows times powers of two in the plan's constant args[0] (exact)
+  AddOne = 7,        ///< stored gain γ becomes 1 + γ, in f32
 };
 struct RecipeOp {
   RecipeOpKind kind = RecipeOpKind::Widen;
@@ -67,7 +68,8 @@ struct WeightInstance {
   std::vector<WeightSource> sources;
 };
 
-/// A weight as kernels see it; instance i belongs to layer firstLayer + i. A weight outside a loop has one instance.
+/// A weight as kernels see it; instance i belongs to layer firstLayer + i. A weight outside a loop has one
+/// instance.
 struct Weight {
   std::string name;
   DType dtype = DType::BF16;
@@ -96,8 +98,8 @@ struct Buffer {
   uint32_t device = 0;
 };
 
-/// A paged KV cache: for each of `layers` layers, pages of `pageTokens` tokens, `pageBytes` each (keys then values).
-/// The pool of layer l starts at l × pages × pageBytes; page p of the pool at p × pageBytes.
+/// A paged KV cache: for each of `layers` layers, pages of `pageTokens` tokens, `pageBytes` each (keys then
+/// values). The pool of layer l starts at l × pages × pageBytes; page p of the pool at p × pageBytes.
 struct KvCache {
   uint32_t layers = 0;
   uint32_t pageTokens = 64;
@@ -107,11 +109,11 @@ struct KvCache {
 
 /// A compiled kernel. CPU: `entry` is an offset into the target's image. CUDA: `symbol` in module `module`.
 struct Kernel {
-  std::string name;        ///< unique in the plan, e.g. "linear_bf16.576x1536"
-  std::string symbol;      ///< the template it was made from, e.g. "linear_bf16"
-  uint32_t target = 0;     ///< index into Program::targets
-  uint64_t entry = 0;      ///< CPU
-  uint32_t module = 0;     ///< CUDA: index into Program::modules
+  std::string name;          ///< unique in the plan, e.g. "linear_bf16.576x1536"
+  std::string symbol;        ///< the template it was made from, e.g. "linear_bf16"
+  uint32_t target = 0;       ///< index into Program::targets
+  uint64_t entry = 0;        ///< CPU
+  uint32_t module = 0;       ///< CUDA: index into Program::modules
   uint64_t scratchBytes = 0; ///< CPU: a thread's scratch; CUDA: dynamic shared memory
   uint32_t blockThreads = 0; ///< CUDA
 };
@@ -123,9 +125,10 @@ struct GridDim {
   uint32_t count = 1;
 };
 
-/// One way to run a launch, used when the step has at most maxRows units of the launch's row extent. Of several with
-/// the same maxRows the first is what a step runs; it may compute other launches too, or nothing (a count of 0)
-/// because another launch does. The last of them computes the launch alone: observers see that one.
+/// One way to run a launch, used when the step has at most maxRows units of the launch's row extent. Of
+/// several with the same maxRows the first is what a step runs; it may compute other launches too, or nothing
+/// (a count of 0) because another launch does. The last of them computes the launch alone: observers see that
+/// one.
 struct Variant {
   uint32_t maxRows = UINT32_MAX;
   uint32_t kernel = 0;
@@ -138,7 +141,8 @@ struct Arg {
   uint32_t index = 0;
 };
 
-/// A value of the layer IR that a launch leaves in one of its arguments: what activation dumps and bisection read.
+/// A value of the layer IR that a launch leaves in one of its arguments: what activation dumps and bisection
+/// read.
 struct NodeValue {
   std::string node; ///< IR name within its block, e.g. "q"; the runtime reports decoder.3.q
   uint32_t arg = 0; ///< index into Launch::args, a buffer
@@ -207,15 +211,15 @@ struct Program {
   std::vector<Instruction> schedule; ///< for targets[0]'s kind; every target of one kind shares it
   std::vector<Image> images;
   std::vector<Module> modules;
-  uint32_t logitsBuffer = 0;   ///< [R, vocabulary] f32
+  uint32_t logitsBuffer = 0;                ///< [R, vocabulary] f32
   uint64_t arenaUnreused[extentCount] = {}; ///< bytes a unit would take without reuse (reported by inspect)
 };
 
 /// Encodes into the bytes of a plan's program section (little-endian).
 std::vector<std::byte> encodeProgram(const Program &program);
 
-/// Decodes and checks: every count, index and offset is in range, so that the executor needs no further checks.
-/// Fails with ErrorKind::Model and the field that is wrong.
+/// Decodes and checks: every count, index and offset is in range, so that the executor needs no further
+/// checks. Fails with ErrorKind::Model and the field that is wrong.
 Result<Program> decodeProgram(std::span<const std::byte> bytes);
 
 } // namespace fusebox::plan
