@@ -125,7 +125,7 @@ if [ -z "$quick" ]; then
   check "Building the runtime alone" runtime_only
   check "Building fuzz tests with sanitizers" sanitized_fuzz
   heading "Fuzz tests with sanitizers"
-  FUSEBOX_FUZZ_ITERATIONS=${FUSEBOX_FUZZ_ITERATIONS:-500} run_ctest build/asan -R 'fuzz-test$'
+  FUSEBOX_FUZZ_ITERATIONS=${FUSEBOX_FUZZ_ITERATIONS:-3000} run_ctest build/asan -R 'fuzz-test$'
   check "Format" check_format
 fi
 finish
