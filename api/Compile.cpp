@@ -1,5 +1,6 @@
 // Compilation of the C interface: plans, and the IR of phases.
 #include "api/Compile.h"
+#include "check/LoadGate.h"
 
 #include <set>
 #include <sstream>
@@ -59,10 +60,24 @@ Result<CompileOptions> api::compileOptions(const fusebox_compile_options &option
   return result;
 }
 
+Result<void> api::checkBeforeCompiling(const std::string &model, const fusebox_compile_options &options) {
+  auto policy = fusionPolicyFrom(options.fusion ? options.fusion : "");
+  if (!policy || model.empty())
+    return {};
+  CheckOptions check;
+  check.verifyWeights = options.verify_weights != 0;
+  FUSEBOX_ASSIGN(FusionDecision decision, checkAtLoad(model, *policy, check));
+  if (options.warning)
+    for (const std::string &line : decision.warnings)
+      options.warning(options.warning_user, line.c_str());
+  return {};
+}
+
 Result<std::string> api::planPath(const std::string &model, const fusebox_compile_options &options) {
   if (isPlanFile(model))
     return model;
   FUSEBOX_ASSIGN(CompileOptions compile, compileOptions(options));
+  FUSEBOX_TRY(checkBeforeCompiling(model, options));
   return cachedPlan(model, compile);
 }
 
@@ -72,6 +87,7 @@ fusebox_status fusebox_compile(const char *model, const char *plan_path,
     FUSEBOX_ASSIGN(CompileOptions compile, api::compileOptions(*options));
     if (compile.stopAfter)
       return usageError("fusebox_compile makes whole plans; fusebox_phase_ir gives the IR after a phase");
+    FUSEBOX_TRY(api::checkBeforeCompiling(model, *options));
     FUSEBOX_ASSIGN(CompiledPlan compiled, compileModel(model, compile));
     return compiled.writer.write(plan_path);
   });

@@ -39,6 +39,9 @@ const char *fusebox_version(void);
  * Return nonzero to cancel; the call then fails with FUSEBOX_RESOURCE and leaves nothing half-written. */
 typedef int (*fusebox_progress)(void *user, const char *stage, double fraction);
 
+/* Called with a line for the user, e.g. what the check of the weights means for this run. */
+typedef void (*fusebox_message)(void *user, const char *line);
+
 /*--- compile ---*/
 
 typedef struct fusebox_compile_options {
@@ -56,6 +59,8 @@ typedef struct fusebox_compile_options {
   int verify_weights;        /* hash the weight files anew instead of trusting their time stamps */
   fusebox_progress progress; /* or null */
   void *progress_user;
+  fusebox_message warning;   /* what the weights' check says before compiling, under `fusion`; or null */
+  void *warning_user;
 } fusebox_compile_options;
 
 void fusebox_compile_options_init(fusebox_compile_options *options);

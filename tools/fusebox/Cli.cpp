@@ -90,6 +90,10 @@ fusebox_compile_options cli::CompileFlags::options() const {
   options.verify_weights = verifyWeights;
   options.start_from = startFrom.empty() ? nullptr : startFrom.c_str();
   options.progress = showProgress;
+  options.warning = [](void *, const char *line) {
+    endProgress();
+    std::fprintf(stderr, "fusebox: %s\n", line);
+  };
   return options;
 }
 
