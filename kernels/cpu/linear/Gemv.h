@@ -12,11 +12,11 @@ inline constexpr int gemvColumns = 4;
 /// latency.
 inline constexpr int64_t gemvAheadBytes = 8192;
 
-/// Asks for what step `index` of a group's rows needs gemvAheadBytes later: a line a row, or, where a row
-/// takes less than a line a step, the group as one stream.
+/// Asks for what step `index` of a group's rows needs gemvAheadBytes later: a line a row, or, where a step
+/// is no whole number of lines, the group as one stream.
 template <typename Way>
 FB_INLINE void prefetchAhead(const char *const (&rows)[gemvColumns], int64_t index, int64_t distance) {
-  if constexpr (Way::stepBytes >= 64) {
+  if constexpr (Way::stepBytes % 64 == 0) {
     FB_UNROLL for (int c = 0; c < gemvColumns; ++c)
         __builtin_prefetch(rows[c] + index * Way::stepBytes + distance);
   } else {
@@ -33,7 +33,7 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
                          int64_t column, int64_t end, v16f *sums, float *minima) {
   const int64_t in = shape->in, rowBytes = Way::weightRowBytes(in);
   const int64_t least = (gemvColumns - 1) * rowBytes + 2048;
-  const int64_t wanted = Way::stepBytes < 64 && least > gemvAheadBytes ? least : gemvAheadBytes;
+  const int64_t wanted = Way::stepBytes % 64 != 0 && least > gemvAheadBytes ? least : gemvAheadBytes;
   const int64_t distance = (end - column) * rowBytes >= wanted ? wanted : 0;
   const char *rows[gemvColumns];
   v16f acc[gemvColumns];

@@ -20,8 +20,6 @@ struct Step {
   Step(const std::vector<Sequence> &sequences, int32_t maxPages = 64);
 
   StepView view() const;
-  /// Pages that the block table can name.
-  int64_t pages() const { return int64_t(sequenceStart.size() - 1) * maxPages; }
 
   int32_t maxPages;
   std::vector<int32_t> token, position, sequenceStart, tokenSequence, blockTable, logitsRow;
