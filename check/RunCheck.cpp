@@ -188,7 +188,7 @@ Result<CheckJson> fusebox::checkToJson(const std::string &model, const std::stri
   } catch (const nlohmann::json::exception &error) {
     return usageError(std::string("check options: ") + error.what());
   }
-  parsed.needHash = true;
+  parsed.needHash = !fusion; // at load the compiler hashes the weights by itself
   FUSEBOX_ASSIGN(CheckReport report, checkModel(model, parsed));
   Json json = reportJson(report);
   if (fusion)

@@ -16,7 +16,8 @@ void cli::warnAboutFusion(const std::string &model, const CompileFlags &flags) {
                             {"verify_weights", flags.verifyWeights}};
   char *text = nullptr;
   fusebox_status status = fusebox_check(model.c_str(), options.dump().c_str(), &text);
-  // A plan has been checked when it was compiled; a model that can't be read is reported by what reads it next.
+  // A plan has been checked when it was compiled; a model that can't be read is reported by what reads it
+  // next.
   if (status >= FUSEBOX_USAGE)
     return;
   nlohmann::json report = nlohmann::json::parse(takeString(text));
