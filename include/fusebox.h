@@ -1,11 +1,13 @@
 /* The C interface of Fusebox: compile a model to a plan, open it, run ragged steps, generate text.
  *
- * The command-line tool is built on these functions alone. Every function returns a status, which is also the tool's
- * exit code; on failure fusebox_last_error() says in one line which file, tensor or key is at fault and what to do.
+ * The command-line tool is built on these functions alone. Every function returns a status, which is also the
+ * tool's exit code; on failure fusebox_last_error() says in one line which file, tensor or key is at fault
+ * and what to do.
  *
- * Option structs start with their own size, so that a program built against an older header keeps working: set it
- * with the *_init function, which also fills in the defaults. Strings are UTF-8. Strings and arrays that a function
- * gives out are freed with fusebox_free. A session belongs to one thread at a time; different sessions are independent.
+ * Option structs start with their own size, so that a program built against an older header keeps working:
+ * set it with the *_init function, which also fills in the defaults. Strings are UTF-8. Strings and arrays
+ * that a function gives out are freed with fusebox_free. A session belongs to one thread at a time; different
+ * sessions are independent.
  */
 #ifndef FUSEBOX_H
 #define FUSEBOX_H
@@ -18,13 +20,13 @@ extern "C" {
 #endif
 
 typedef enum fusebox_status {
-  FUSEBOX_OK = 0,            /* success; of a check: compatible */
-  FUSEBOX_WARNING = 1,       /* check: some fusions are refused */
-  FUSEBOX_INCOMPATIBLE = 2,  /* check: standard kernels only */
-  FUSEBOX_USAGE = 10,        /* an argument is wrong */
-  FUSEBOX_MODEL = 11,        /* a model or file can't be used */
-  FUSEBOX_RESOURCE = 12,     /* memory, disk, a GPU or a library is missing */
-  FUSEBOX_INTERNAL = 13      /* a defect of Fusebox */
+  FUSEBOX_OK = 0,           /* success; of a check: compatible */
+  FUSEBOX_WARNING = 1,      /* check: some fusions are refused */
+  FUSEBOX_INCOMPATIBLE = 2, /* check: standard kernels only */
+  FUSEBOX_USAGE = 10,       /* an argument is wrong */
+  FUSEBOX_MODEL = 11,       /* a model or file can't be used */
+  FUSEBOX_RESOURCE = 12,    /* memory, disk, a GPU or a library is missing */
+  FUSEBOX_INTERNAL = 13     /* a defect of Fusebox */
 } fusebox_status;
 
 /* The message of this thread's last failure; valid until its next call. Never null. */
@@ -59,14 +61,15 @@ typedef struct fusebox_compile_options {
   int verify_weights;        /* hash the weight files anew instead of trusting their time stamps */
   fusebox_progress progress; /* or null */
   void *progress_user;
-  fusebox_message warning;   /* what the weights' check says before compiling, under `fusion`; or null */
+  fusebox_message warning; /* what the weights' check says before compiling, under `fusion`; or null */
   void *warning_user;
 } fusebox_compile_options;
 
 void fusebox_compile_options_init(fusebox_compile_options *options);
 
 /* Compiles MODEL (a snapshot folder, a GGUF file, or org/name in the local cache) into a plan file. */
-fusebox_status fusebox_compile(const char *model, const char *plan_path, const fusebox_compile_options *options);
+fusebox_status fusebox_compile(const char *model, const char *plan_path,
+                               const fusebox_compile_options *options);
 
 /* The IR after `phase` (as stop_after), as text. MODEL may be a plan, whose stored phases are shown. */
 fusebox_status fusebox_phase_ir(const char *model, const char *phase, const fusebox_compile_options *options,
@@ -76,8 +79,8 @@ fusebox_status fusebox_phase_ir(const char *model, const char *phase, const fuse
 fusebox_status fusebox_describe(const char *model, const fusebox_compile_options *options, char **json);
 
 /* The assembly of one specialised kernel of a model. */
-fusebox_status fusebox_kernel_asm(const char *model, const char *kernel, const fusebox_compile_options *options,
-                                  char **text);
+fusebox_status fusebox_kernel_asm(const char *model, const char *kernel,
+                                  const fusebox_compile_options *options, char **text);
 
 /*--- open ---*/
 
@@ -87,17 +90,18 @@ typedef struct fusebox_open_options {
   size_t size;
   fusebox_compile_options compile; /* used when MODEL is not a plan */
   int threads;                     /* 0: all cores */
-  int context;                     /* tokens of KV cache; 0: as the model allows and the memory budget holds */
-  int chunk;                       /* most tokens of one prefill step; 0: default */
-  uint64_t memory_budget;          /* bytes; 0: what the machine has free */
-  const char *weights_dir;         /* look for weight files here, or null */
-  const char *device;              /* "cpu", "cuda", "cuda:1"; null: by the plan */
+  int context;             /* tokens of KV cache; 0: as the model allows and the memory budget holds */
+  int chunk;               /* most tokens of one prefill step; 0: default */
+  uint64_t memory_budget;  /* bytes; 0: what the machine has free */
+  const char *weights_dir; /* look for weight files here, or null */
+  const char *device;      /* "cpu", "cuda", "cuda:1"; null: by the plan */
 } fusebox_open_options;
 
 void fusebox_open_options_init(fusebox_open_options *options);
 
 /* Opens a plan, or a MODEL, which is compiled first (and kept in the cache). */
-fusebox_status fusebox_open(const char *model, const fusebox_open_options *options, fusebox_session **session);
+fusebox_status fusebox_open(const char *model, const fusebox_open_options *options,
+                            fusebox_session **session);
 void fusebox_close(fusebox_session *session);
 
 typedef struct fusebox_model_info {
@@ -105,7 +109,7 @@ typedef struct fusebox_model_info {
   int32_t vocabulary, layers, context; /* context: tokens the session has room for */
   int32_t max_position;                /* tokens the model was made for */
   int32_t threads;
-  uint64_t weight_bytes;               /* read for one token */
+  uint64_t weight_bytes; /* read for one token */
   uint64_t kv_bytes_per_token;
   int has_tokenizer, has_chat_template;
 } fusebox_model_info;
@@ -134,9 +138,10 @@ fusebox_status fusebox_step(fusebox_session *session, const fusebox_batch *batch
 int32_t fusebox_slot_length(fusebox_session *session, int32_t slot);
 fusebox_status fusebox_slot_truncate(fusebox_session *session, int32_t slot, int32_t length);
 
-/* Logits of all positions of one sequence, [count, vocabulary] f32, into `logits`. `activation`, if not null, is
- * called with every node's values: the IR name ("decoder.3.q"), then rows × columns f32. */
-typedef void (*fusebox_activation)(void *user, const char *node, const float *values, int64_t rows, int64_t columns);
+/* Logits of all positions of one sequence, [count, vocabulary] f32, into `logits`. `activation`, if not null,
+ * is called with every node's values: the IR name ("decoder.3.q"), then rows × columns f32. */
+typedef void (*fusebox_activation)(void *user, const char *node, const float *values, int64_t rows,
+                                   int64_t columns);
 fusebox_status fusebox_logits(fusebox_session *session, const int32_t *tokens, int32_t count, float *logits,
                               fusebox_activation activation, void *user);
 
@@ -144,10 +149,11 @@ fusebox_status fusebox_logits(fusebox_session *session, const int32_t *tokens, i
 fusebox_status fusebox_model_vocabulary(const char *model, const fusebox_compile_options *options,
                                         int32_t *vocabulary);
 
-/* The same from the interpreter of the layer IR: `mode` is "f64" or "bf16" (emulated, every rounding point). */
-fusebox_status fusebox_oracle_logits(const char *model, const char *mode, const fusebox_compile_options *options,
-                                     const int32_t *tokens, int32_t count, float *logits,
-                                     fusebox_activation activation, void *user);
+/* The same from the interpreter of the layer IR: `mode` is "f64" or "bf16" (emulated, every rounding point).
+ */
+fusebox_status fusebox_oracle_logits(const char *model, const char *mode,
+                                     const fusebox_compile_options *options, const int32_t *tokens,
+                                     int32_t count, float *logits, fusebox_activation activation, void *user);
 
 /*--- text ---*/
 
@@ -158,11 +164,12 @@ void fusebox_close_tokenizer(fusebox_tokenizer *tokenizer);
 /* The session's own tokenizer; closed with the session. */
 fusebox_status fusebox_session_tokenizer(fusebox_session *session, fusebox_tokenizer **tokenizer);
 
-fusebox_status fusebox_tokenize(fusebox_tokenizer *tokenizer, const char *text, int add_special, int32_t **ids,
-                                int32_t *count);
+fusebox_status fusebox_tokenize(fusebox_tokenizer *tokenizer, const char *text, int add_special,
+                                int32_t **ids, int32_t *count);
 fusebox_status fusebox_detokenize(fusebox_tokenizer *tokenizer, const int32_t *ids, int32_t count,
                                   int skip_special, char **text);
-/* `messages` is JSON: [{"role": "user", "content": "…"}, …]. Fails with FUSEBOX_MODEL if there is no template. */
+/* `messages` is JSON: [{"role": "user", "content": "…"}, …]. Fails with FUSEBOX_MODEL if there is no
+ * template. */
 fusebox_status fusebox_apply_chat_template(fusebox_tokenizer *tokenizer, const char *messages,
                                            int add_generation_prompt, char **text);
 
@@ -190,14 +197,14 @@ typedef struct fusebox_generation {
   double prefill_seconds, decode_seconds;
 } fusebox_generation;
 
-/* Called with each piece of text (whole UTF-8 characters; may be empty) and the id behind it, or -1 for text that
- * was held back. Return nonzero to stop. `text` is null where the session has no tokenizer. */
+/* Called with each piece of text (whole UTF-8 characters; may be empty) and the id behind it, or -1 for text
+ * that was held back. Return nonzero to stop. `text` is null where the session has no tokenizer. */
 typedef int (*fusebox_on_token)(void *user, int32_t id, const char *text);
 
 /* Appends `ids` to the slot's sequence and continues it. */
 fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, int32_t count,
-                                const fusebox_generate_options *options, fusebox_on_token on_token, void *user,
-                                fusebox_generation *generation);
+                                const fusebox_generate_options *options, fusebox_on_token on_token,
+                                void *user, fusebox_generation *generation);
 
 /*--- devices ---*/
 
@@ -208,7 +215,8 @@ fusebox_status fusebox_devices(char **json);
 /*--- check ---*/
 
 /* Analyses MODEL's weights. `options` is JSON (docs/check.md) or null; *report is JSON
- * (docs/check-report.schema.json). Returns FUSEBOX_OK, FUSEBOX_WARNING or FUSEBOX_INCOMPATIBLE, or an error. */
+ * (docs/check-report.schema.json). Returns FUSEBOX_OK, FUSEBOX_WARNING or FUSEBOX_INCOMPATIBLE, or an error.
+ */
 fusebox_status fusebox_check(const char *model, const char *options, char **report);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
-// Sums over rows of stored weights, at memory speed and with the same bits on every CPU: f32 lanes in a fixed order,
-// added up by a fixed tree. A row whose sum leaves f32's comfortable range is summed again in f64, where squares of
-// bf16 and f32 values neither overflow nor vanish.
+// Sums over rows of stored weights, at memory speed and with the same bits on every CPU: f32 lanes in a fixed
+// order, added up by a fixed tree. A row whose sum leaves f32's comfortable range is summed again in f64,
+// where squares of bf16 and f32 values neither overflow nor vanish.
 #pragma once
 
 #include "passes/analysis/Facts.h"
