@@ -29,6 +29,7 @@ template <DType In, DType T> struct Int8Way {
 #endif
   /// Weights are stored plus this: Q8_0's bytes flipped to unsigned, Q4_0's nibbles as they are.
   static constexpr uint32_t offset = T == DType::Q8_0 ? 128 : T == DType::Q4_0 ? 8 : 0;
+  static constexpr int largest = T == DType::Q8_0 ? 255 : 15;
 
   FB_INLINE const char *block(const char *row, int64_t first) {
     return row + first / blockElements * blockSize(T).bytes;
@@ -65,7 +66,7 @@ template <DType In, DType T> struct Int8Way {
   template <bool> FB_INLINE ByteInput loadInput(const char *row, int64_t first, int64_t) {
     const char *from = row + first / step * 128;
     const v16u bytes = load<v16u>(from);
-    return {bytes, offset == 0 ? v16i(0) : -dotBytes(v16i(0), v16u(offset * 0x01010101u), bytes),
+    return {bytes, offset == 0 ? v16i(0) : -dotBytes<largest>(v16i(0), v16u(offset * 0x01010101u), bytes),
             load<v16f>(from + 64)};
   }
 
@@ -90,7 +91,7 @@ template <DType In, DType T> struct Int8Way {
   }
 
   FB_INLINE v16f accumulate(v16f acc, ByteInput x, ByteWeight w, float) {
-    const v16i sum = dotBytes(x.offset, w.bytes, x.bytes);
+    const v16i sum = dotBytes<largest>(x.offset, w.bytes, x.bytes);
     return fma(x.scale * w.scale, __builtin_convertvector(sum, v16f), acc);
   }
 };

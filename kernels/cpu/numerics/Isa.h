@@ -133,21 +133,42 @@ FB_INLINE v16i multiplyAddWords(v16u a, v16u b) {
   return result;
 #endif
 }
+
+/// 16-bit halves: sums of two products of an unsigned byte of `a` with a signed one of `b`, saturated.
+FB_INLINE v16u multiplyAddBytes(v16u a, v16u b) {
+#if defined(__AVX512BW__)
+  return __builtin_bit_cast(
+      v16u, _mm512_maddubs_epi16(__builtin_bit_cast(__m512i, a), __builtin_bit_cast(__m512i, b)));
+#else
+  const v8u aLow = a.lo, aHigh = a.hi, bLow = b.lo, bHigh = b.hi;
+  v16u result;
+  result.lo = __builtin_bit_cast(
+      v8u, _mm256_maddubs_epi16(__builtin_bit_cast(__m256i, aLow), __builtin_bit_cast(__m256i, bLow)));
+  result.hi = __builtin_bit_cast(
+      v8u, _mm256_maddubs_epi16(__builtin_bit_cast(__m256i, aHigh), __builtin_bit_cast(__m256i, bHigh)));
+  return result;
+#endif
+}
 #endif
 
-/// Lane i: acc + Σ over bytes 4 i … 4 i + 3 of a (unsigned) times b (signed); exact.
-FB_INLINE v16i dotBytes(v16i acc, v16u a, v16u b) {
+/// Lane i: acc + Σ over bytes 4 i … 4 i + 3 of a (unsigned, at most Largest) times b (signed, at most 127 in
+/// size); exact.
+template <int Largest> FB_INLINE v16i dotBytes(v16i acc, v16u a, v16u b) {
 #if defined(__AVX512VNNI__)
   return __builtin_bit_cast(v16i, _mm512_dpbusd_epi32(__builtin_bit_cast(__m512i, acc),
                                                       __builtin_bit_cast(__m512i, a),
                                                       __builtin_bit_cast(__m512i, b)));
 #else
-  // Even and odd bytes as 16-bit numbers; each product of two pairs is one multiply-add.
-  typedef int16_t v32s __attribute__((ext_vector_type(32)));
-  const v16u evenA = a & 0x00ff00ffu, oddA = (a >> 8) & 0x00ff00ffu;
-  const v16u oddB = __builtin_bit_cast(v16u, __builtin_bit_cast(v32s, b) >> 8);
-  const v16u evenB = __builtin_bit_cast(v16u, (__builtin_bit_cast(v32s, b) << 8) >> 8);
-  return acc + multiplyAddWords(evenA, evenB) + multiplyAddWords(oddA, oddB);
+  if constexpr (2 * Largest * 127 <= 32767) {
+    return acc + multiplyAddWords(multiplyAddBytes(a, b), v16u(0x00010001u));
+  } else {
+    // Even and odd bytes as 16-bit numbers; each product of two pairs is one multiply-add.
+    typedef int16_t v32s __attribute__((ext_vector_type(32)));
+    const v16u evenA = a & 0x00ff00ffu, oddA = (a >> 8) & 0x00ff00ffu;
+    const v16u oddB = __builtin_bit_cast(v16u, __builtin_bit_cast(v32s, b) >> 8);
+    const v16u evenB = __builtin_bit_cast(v16u, (__builtin_bit_cast(v32s, b) << 8) >> 8);
+    return acc + multiplyAddWords(evenA, evenB) + multiplyAddWords(oddA, oddB);
+  }
 #endif
 }
 
