@@ -66,6 +66,9 @@ Result<void> api::checkBeforeCompiling(const std::string &model, const fusebox_c
     return {};
   CheckOptions check;
   check.verifyWeights = options.verify_weights != 0;
+  check.activations = dtypeFromName(options.dtype);
+  if (std::string_view(options.rounding) == "eager")
+    check.rounding = AttentionRounding::Eager;
   FUSEBOX_ASSIGN(FusionDecision decision, checkAtLoad(model, *policy, check));
   if (options.warning)
     for (const std::string &line : decision.warnings)

@@ -122,7 +122,6 @@ fusebox_open_options cli::OpenFlags::options() const {
 }
 
 cli::Session cli::openSession(const std::string &model, const OpenFlags &flags) {
-  warnAboutFusion(model, flags.compile);
   fusebox_open_options options = flags.options();
   fusebox_session *session = nullptr;
   check(fusebox_open(model.c_str(), &options, &session));

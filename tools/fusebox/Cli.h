@@ -61,10 +61,6 @@ struct TokenizerCloser {
 };
 using Tokenizer = std::unique_ptr<fusebox_tokenizer, TokenizerCloser>;
 
-/// Checks a model under its fusion policy and prints a line on standard error for what is refused or forced.
-/// Nothing for a plan, and nothing where fusion is none.
-void warnAboutFusion(const std::string &model, const CompileFlags &flags);
-
 /// Opens MODEL or ends the program.
 Session openSession(const std::string &model, const OpenFlags &flags);
 

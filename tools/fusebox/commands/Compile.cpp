@@ -19,7 +19,6 @@ struct CompileCommand {
       return writePhase();
     if (output.empty())
       cli::fail(FUSEBOX_USAGE, "compile: -o FILE is needed, e.g. -o model.plan");
-    cli::warnAboutFusion(model, flags);
     fusebox_compile_options options = flags.options();
     options.dump_phases = dumpPhases.empty() ? nullptr : dumpPhases.c_str();
     auto start = std::chrono::steady_clock::now();
