@@ -90,15 +90,6 @@ Result<std::optional<CheckReport>> fromCache(const std::string &key, const Check
   return std::optional(std::move(report));
 }
 
-/// The same files, through the mappings that the analysis reads: a page is mapped once.
-ModelFiles shareMappings(ModelFiles files, const Checkpoint &checkpoint) {
-  for (MappedFile &file : files.weights)
-    for (const MappedFile &other : checkpoint.files())
-      if (file.identity() == other.identity())
-        file = other;
-  return files;
-}
-
 Result<void> analyse(const LoadedModel &model, const CheckOptions &options, CheckReport &report) {
   FactsOptions factsOptions = {options.rounding, options.activations};
   FUSEBOX_ASSIGN(ModelFacts facts, factsFromModel(model, report.model, factsOptions));
@@ -144,9 +135,8 @@ Result<void> addHash(const ModelFiles &files, const CheckOptions &options, Check
 }
 
 /// Analyses, and hashes beside it where that is needed: neither waits for the other.
-Result<void> analyseAndHash(ModelFiles files, const CheckOptions &options, CheckReport &report) {
+Result<void> analyseAndHash(const ModelFiles &files, const CheckOptions &options, CheckReport &report) {
   FUSEBOX_ASSIGN(LoadedModel model, loadModel(report.path));
-  files = shareMappings(std::move(files), model.checkpoint);
   CheckReport hashed;
   hashed.weightHash = report.weightHash;
   auto hashing = std::async(options.needHash ? std::launch::async : std::launch::deferred,

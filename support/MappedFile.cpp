@@ -31,12 +31,28 @@ Result<MappedFile> MappedFile::open(const std::string &path) {
       close(fd);
       return resourceError(path + ": cannot map: " + std::strerror(reason));
     }
-    size_t size = file.size;
-    file.mapping = {static_cast<const std::byte *>(memory),
-                    [size](const std::byte *data) { munmap(const_cast<std::byte *>(data), size); }};
+    file.descriptor = fd;
+    file.mapping = {static_cast<const std::byte *>(memory), [size = file.size, fd](const std::byte *data) {
+                      munmap(const_cast<std::byte *>(data), size);
+                      close(fd);
+                    }};
+  } else {
+    close(fd);
   }
-  close(fd);
   return file;
+}
+
+bool MappedFile::read(uint64_t offset, std::span<std::byte> into) const {
+  while (!into.empty()) {
+    ssize_t count = pread(descriptor, into.data(), into.size(), off_t(offset));
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count <= 0)
+      return false;
+    offset += uint64_t(count);
+    into = into.subspan(size_t(count));
+  }
+  return true;
 }
 
 void MappedFile::expectWholeRead() const {

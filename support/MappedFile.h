@@ -29,12 +29,18 @@ public:
   const std::string &path() const { return filePath; }
   const FileIdentity &identity() const { return fileIdentity; }
 
+  /// Copies bytes from `offset` on into memory, past the mapping. What is read once comes cheaper that way:
+  /// no page is mapped for it, and none unmapped. False if the file can't give them (it was truncated, or the
+  /// disk fails).
+  bool read(uint64_t offset, std::span<std::byte> into) const;
+
   /// Says that all of the file will be read: what is not in the page cache yet comes in large pages where the
   /// file system has them, which makes reading from memory up to 5 % faster.
   void expectWholeRead() const;
 
 private:
-  std::shared_ptr<const std::byte> mapping;
+  std::shared_ptr<const std::byte> mapping; ///< with the open file
+  int descriptor = -1;
   size_t size = 0;
   std::string filePath;
   FileIdentity fileIdentity;

@@ -5,6 +5,7 @@
 
 #include "frontends/ModelSpec.h"
 #include "support/DType.h"
+#include "support/MappedFile.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,8 @@ namespace fusebox {
 struct MatrixView {
   DType dtype = DType::BF16;
   std::span<const std::byte> bytes;
+  /// The file that `bytes` are mapped from, or null: large parts are read from it instead (nearRows).
+  const MappedFile *file = nullptr;
   int64_t rows = 0, columns = 0;
   /// Not 0: the rows of each head of that many are stored as rotary pairs (recipe "unpermute-rope").
   int64_t pairedRowsOf = 0;

@@ -9,6 +9,7 @@ MatrixView fusebox::viewTensor(const Checkpoint &checkpoint, const StoredTensor 
   MatrixView view;
   view.dtype = tensor.dtype;
   view.bytes = checkpoint.data(tensor);
+  view.file = &checkpoint.files()[tensor.file];
   view.rows = tensor.shape.front();
   view.columns = tensor.elements() / view.rows;
   view.pairedRowsOf = recipe == "unpermute-rope" ? headDim : 0;

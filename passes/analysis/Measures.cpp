@@ -18,10 +18,21 @@ constexpr int64_t vocabularyTask = 4096;
 
 double square(double x) { return x * x; }
 
+/// Calls visit(near, row of near, row of matrix) for all rows.
+template <typename Visit> void forEachRow(const MatrixView &matrix, const Visit &visit) {
+  int64_t step = nearCount(matrix);
+  for (int64_t first = 0; first < matrix.rows; first += step) {
+    MatrixView near = nearRows(matrix, first, std::min(step, matrix.rows - first));
+    for (int64_t i = 0; i < near.rows; ++i)
+      visit(near, i, first + i);
+  }
+}
+
 std::vector<double> rowSquares(const MatrixView &matrix, const ColumnScales &scales) {
   std::vector<double> result(static_cast<size_t>(matrix.rows));
-  for (int64_t i = 0; i < matrix.rows; ++i)
-    result[size_t(i)] = sumOfSquares(matrix, i, scales);
+  forEachRow(matrix, [&](const MatrixView &near, int64_t i, int64_t row) {
+    result[size_t(row)] = sumOfSquares(near, i, scales);
+  });
   return result;
 }
 
@@ -48,11 +59,11 @@ Reach reachOf(const std::vector<double> &squares, const std::vector<double> &bia
 void projectThrough(const LinearFacts &linear, const Reach &input, std::vector<double> &bound,
                     std::vector<double> &mean) {
   ColumnScales bounds(input.bound), roots(input.rms);
-  for (int64_t i = 0; i < linear.weight.rows; ++i) {
-    double b = linear.bias.empty() ? 0 : linear.bias[size_t(i)];
-    bound.push_back(sumOfMagnitudes(linear.weight, i, bounds) + std::fabs(b));
-    mean.push_back(sumOfSquares(linear.weight, i, roots) + square(b));
-  }
+  forEachRow(linear.weight, [&](const MatrixView &near, int64_t i, int64_t row) {
+    double b = linear.bias.empty() ? 0 : linear.bias[size_t(row)];
+    bound.push_back(sumOfMagnitudes(near, i, bounds) + std::fabs(b));
+    mean.push_back(sumOfSquares(near, i, roots) + square(b));
+  });
 }
 
 void measureAttention(const ModelFacts &facts, const LayerFacts &layer, LayerMeasures &measures) {
@@ -172,26 +183,40 @@ struct VocabularyPart {
   double squares = 0, logitRow = 0;
 };
 
+void measureEmbedding(const MatrixView &near, const ColumnScales &ones, VocabularyPart &part) {
+  std::vector<float> largest = columnMaxima(near, 0, near.rows);
+  for (size_t i = 0; i < largest.size(); ++i)
+    part.largest[i] = std::isnan(largest[i]) ? std::numeric_limits<float>::infinity()
+                                             : std::max(part.largest[i], largest[i]);
+  for (int64_t row = 0; row < near.rows; ++row)
+    part.squares += sumOfSquares(near, row, ones);
+}
+
+void measureLogits(const MatrixView &near, const ColumnScales &gain, VocabularyPart &part) {
+  for (int64_t row = 0; row < near.rows; ++row) {
+    double value = sumOfSquares(near, row, gain);
+    part.logitRow = value > part.logitRow || std::isnan(value) ? value : part.logitRow;
+  }
+}
+
 VocabularyPart measureVocabulary(const ModelFacts &facts, const ColumnScales &ones, const ColumnScales &gain,
                                  int64_t first, int64_t last) {
   VocabularyPart part;
   part.largest.assign(size_t(facts.hidden), 0.0f);
-  // A few rows at a time, so that they are still near when they are read again.
-  constexpr int64_t near = 8;
-  for (int64_t from = first; from < last; from += near) {
-    int64_t embedEnd = std::min({from + near, last, facts.embed.rows});
-    if (from < embedEnd) {
-      std::vector<float> largest = columnMaxima(facts.embed, from, embedEnd);
-      for (size_t i = 0; i < largest.size(); ++i)
-        part.largest[i] = std::isnan(largest[i]) ? std::numeric_limits<float>::infinity()
-                                                 : std::max(part.largest[i], largest[i]);
+  bool tied = facts.embed.bytes.data() == facts.lmHead.bytes.data();
+  int64_t step = nearCount(facts.embed);
+  auto rows = [&](const MatrixView &matrix, int64_t from) {
+    return std::max<int64_t>(std::min({step, last - from, matrix.rows - from}), 0);
+  };
+  for (int64_t from = first; from < last; from += step) {
+    if (int64_t count = rows(facts.embed, from)) {
+      MatrixView near = nearRows(facts.embed, from, count);
+      measureEmbedding(near, ones, part);
+      if (tied)
+        measureLogits(near, gain, part); // read once
     }
-    for (int64_t row = from; row < embedEnd; ++row)
-      part.squares += sumOfSquares(facts.embed, row, ones);
-    for (int64_t row = from; row < std::min({from + near, last, facts.lmHead.rows}); ++row) {
-      double value = sumOfSquares(facts.lmHead, row, gain);
-      part.logitRow = value > part.logitRow || std::isnan(value) ? value : part.logitRow;
-    }
+    if (int64_t count = tied ? 0 : rows(facts.lmHead, from))
+      measureLogits(nearRows(facts.lmHead, from, count), gain, part);
   }
   return part;
 }

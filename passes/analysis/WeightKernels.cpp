@@ -27,7 +27,6 @@ using U32x16 = uint32_t __attribute__((vector_size(64)));
 using U16x32 = uint16_t __attribute__((vector_size(64)));
 
 constexpr int64_t blockColumns = 32;
-constexpr int64_t aheadBytes = 4096;
 
 template <typename V> FUSEBOX_INLINE void load(V &out, const void *from) {
   std::memcpy(&out, from, sizeof(V));
@@ -81,9 +80,6 @@ FUSEBOX_INLINE double sumBf16(const std::byte *row, const float *scales, int64_t
   F32x16 sums[4] = {}, a, b;
   int64_t i = 0;
   for (; i + 2 <= blocks; i += 2) {
-    // Rows lie one after the other; hardware stops looking ahead at a page's end.
-    __builtin_prefetch(row + 64 * i + aheadBytes);
-    __builtin_prefetch(row + 64 * i + aheadBytes + 64);
     widen(row + 64 * i, a, b);
     accumulate<Squares>(a, b, scales + 32 * i, sums[0], sums[1]);
     widen(row + 64 * i + 64, a, b);
@@ -196,16 +192,16 @@ template <bool Squares> double exactSum(const MatrixView &matrix, int64_t row, c
 }
 
 /// Row and column `i` of a Gram matrix, again in f64.
-void exactGramRow(const MatrixView &matrix, int64_t first, int64_t count, const ColumnScales &scales,
-                  int64_t i, std::vector<double> &out) {
-  const float *values = widenRow(matrix, first + i, rowBuffer);
+void exactGramRow(const MatrixView &matrix, const ColumnScales &scales, int64_t i, std::vector<double> &out) {
+  int64_t count = matrix.rows;
+  const float *values = widenRow(matrix, i, rowBuffer);
   std::vector<double> scaled(values, values + matrix.columns);
   if (std::all_of(scaled.begin(), scaled.end(), [](double value) { return value == 0; }))
     return;
   for (size_t k = 0; k < scaled.size(); ++k)
     scaled[k] *= scales.values()[k] * scales.values()[k];
   for (int64_t j = 0; j < count; ++j) {
-    const float *other = widenRow(matrix, first + j, rowBuffer);
+    const float *other = widenRow(matrix, j, rowBuffer);
     double sum = 0;
     for (size_t k = 0; k < scaled.size(); ++k)
       sum += scaled[k] * double(other[k]);
@@ -250,6 +246,32 @@ void ColumnScales::pack() {
   }
 }
 
+int64_t fusebox::nearCount(const MatrixView &matrix) {
+  constexpr int64_t nearBytes = 256 << 10; // a quarter of a core's own cache
+  int64_t unit = std::max<int64_t>(matrix.pairedRowsOf, 1);
+  int64_t unitBytes = unit * int64_t(matrix.bytes.size()) / std::max<int64_t>(matrix.rows, 1);
+  return unit * std::max<int64_t>(nearBytes / std::max<int64_t>(unitBytes, 1), 1);
+}
+
+MatrixView fusebox::nearRows(const MatrixView &matrix, int64_t first, int64_t count) {
+  assert(
+      (matrix.pairedRowsOf == 0 || (first % matrix.pairedRowsOf == 0 && count % matrix.pairedRowsOf == 0)) &&
+      "whole heads");
+  size_t rowBytes = matrix.bytes.size() / size_t(matrix.rows);
+  MatrixView near = matrix;
+  near.file = nullptr;
+  near.rows = count;
+  near.bytes = matrix.bytes.subspan(size_t(first) * rowBytes, size_t(count) * rowBytes);
+  if (!matrix.file)
+    return near;
+  thread_local std::vector<std::byte> buffer;
+  buffer.resize(std::max(buffer.size(), near.bytes.size()));
+  std::span<std::byte> copy(buffer.data(), near.bytes.size());
+  if (matrix.file->read(uint64_t(near.bytes.data() - matrix.file->bytes().data()), copy))
+    near.bytes = copy;
+  return near;
+}
+
 double fusebox::sumOfSquares(const MatrixView &matrix, int64_t row, const ColumnScales &scales) {
   return rowSum<true>(matrix, row, scales);
 }
@@ -278,8 +300,9 @@ std::vector<float> fusebox::columnMaxima(const MatrixView &matrix, int64_t first
   return largest;
 }
 
-void fusebox::gramMatrix(const MatrixView &matrix, int64_t first, int64_t count, const ColumnScales &scales,
+void fusebox::gramMatrix(const MatrixView &all, int64_t first, int64_t count, const ColumnScales &scales,
                          std::vector<double> &out) {
+  MatrixView matrix = nearRows(all, first, count);
   int64_t blocks = (matrix.columns + blockColumns - 1) / blockColumns, stride = blocks * blockColumns;
   // Rows scaled to f32, padded with zero rows to a multiple of four.
   int64_t padded = (count + 3) / 4 * 4;
@@ -289,9 +312,9 @@ void fusebox::gramMatrix(const MatrixView &matrix, int64_t first, int64_t count,
   for (int64_t i = 0; i < count; ++i) {
     float *to = rows.data() + i * stride;
     if (direct) {
-      scaleRowBf16(matrix.row(first + i).data(), scales.interleaved(), blocks, to);
+      scaleRowBf16(matrix.row(i).data(), scales.interleaved(), blocks, to);
     } else {
-      const float *values = widenRow(matrix, first + i, rowBuffer);
+      const float *values = widenRow(matrix, i, rowBuffer);
       for (int64_t j = 0; j < matrix.columns; ++j)
         to[j] = values[j] * scales.plain()[j];
     }
@@ -312,5 +335,5 @@ void fusebox::gramMatrix(const MatrixView &matrix, int64_t first, int64_t count,
     }
   for (int64_t i = 0; i < count; ++i)
     if (double square = out[size_t(i * count + i)]; !(square >= smallestTrusted && square <= largestTrusted))
-      exactGramRow(matrix, first, count, scales, i, out);
+      exactGramRow(matrix, scales, i, out);
 }

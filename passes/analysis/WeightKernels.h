@@ -30,6 +30,14 @@ private:
   std::vector<float> blocks, ordered;
 };
 
+/// Rows [first, first + count) as a matrix of their own, copied from their file into memory of this thread:
+/// while they fit its caches, reading them is free, and copying costs less than mapping their pages. The view
+/// holds until the thread's next call. Without a file, or if that can't be read, the view is of the mapped
+/// bytes. Where rows are paired, whole heads.
+MatrixView nearRows(const MatrixView &matrix, int64_t first, int64_t count);
+/// How many rows to ask for at a time.
+int64_t nearCount(const MatrixView &matrix);
+
 /// Row `row` of a matrix: Σ (w_i s_i)². Infinite or NaN if a weight or a scale is.
 double sumOfSquares(const MatrixView &matrix, int64_t row, const ColumnScales &scales);
 /// Σ |w_i| s_i, for s_i ≥ 0.

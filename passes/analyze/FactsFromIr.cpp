@@ -108,6 +108,7 @@ FailureOr<MatrixView> Reader::matrix(Operation *user, StringRef symbol, int64_t 
   MatrixView view;
   view.dtype = *dtype;
   view.bytes = files[found->getFile()].bytes().subspan(size_t(found->getOffset()), size_t(found->getBytes()));
+  view.file = &files[found->getFile()];
   view.rows = found->getShape().front();
   view.columns = found->getShape().back();
   auto type = cast<RankedTensorType>(param.getType());

@@ -1,8 +1,10 @@
 // Sums over stored weights and eigenvalue bounds, against plain loops.
 #include "passes/analysis/Spectral.h"
 #include "passes/analysis/WeightKernels.h"
+#include "support/AtomicFile.h"
 #include "test/unit/analysis/TestModel.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 using namespace fusebox;
@@ -31,6 +33,30 @@ TEST(WeightKernels, MatchPlainSums) {
       EXPECT_NEAR(sumOfMagnitudes(matrix, row, scales), magnitudes, 1e-5 * magnitudes);
     }
   }
+}
+
+TEST(WeightKernels, RowsReadFromAFileAreTheMappedOnes) {
+  TestModel model({});
+  MatrixView stored = model.matrix(24, 96);
+  std::string path = testing::TempDir() + "near-rows.bin";
+  constexpr size_t header = 8; // tensors of a safetensors file are aligned to 8 bytes only
+  std::vector<std::byte> content(header);
+  content.insert(content.end(), stored.bytes.begin(), stored.bytes.end());
+  ASSERT_TRUE(writeFileAtomically(path, content));
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file);
+  for (int64_t paired : {0, 8}) {
+    MatrixView matrix = stored;
+    matrix.bytes = file->bytes().subspan(header);
+    matrix.file = &*file;
+    matrix.pairedRowsOf = paired;
+    MatrixView near = nearRows(matrix, 8, 16);
+    EXPECT_NE(near.bytes.data(), matrix.bytes.subspan(8 * 96 * 2).data()) << "a copy";
+    for (int64_t row = 0; row < 16; ++row)
+      EXPECT_TRUE(std::ranges::equal(near.row(row), matrix.row(8 + row)));
+    EXPECT_EQ(nearCount(matrix) % std::max<int64_t>(paired, 1), 0) << "whole heads";
+  }
+  EXPECT_EQ(nearRows(stored, 3, 5).bytes.data(), stored.row(3).data()) << "in place without a file";
 }
 
 TEST(WeightKernels, SumAgainInF64WhatF32WouldLose) {
