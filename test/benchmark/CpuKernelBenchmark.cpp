@@ -1,7 +1,7 @@
 // Speed of the CPU kernels: GFLOP/s of the linear kernel over many rows, GB/s over one beside the memory's
 // own, the share of attention and row kernels, and specialised against unspecialised shapes.
 //
-//   kernels-cpu-bench [--benchmark_filter=REGEX]
+//   cpu-kernel-benchmark [--benchmark_filter=REGEX]
 //
 // Kernels run in one thread; CPU time is what counts, so a busy machine disturbs less. FUSEBOX_TARGET picks
 // another ISA than the machine's own.
