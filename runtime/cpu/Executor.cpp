@@ -2,6 +2,8 @@
 
 #include "runtime/cpu/HostMemory.h"
 #include "runtime/cpu/ReadAhead.h"
+#include "runtime/device/Address.h"
+#include "runtime/plan/Schedule.h"
 
 #include <algorithm>
 
@@ -27,51 +29,18 @@ Result<std::shared_ptr<Executor>> Executor::create(const LoadedCode &code, Bindi
   return executor;
 }
 
-void *Executor::resolve(const plan::Arg &arg, int32_t layer) const {
-  const plan::Program &program = *code.program;
-  switch (arg.kind) {
-  case plan::ArgKind::Buffer:
-    return bindings.buffers[arg.index];
-  case plan::ArgKind::Weight: {
-    const plan::Weight &weight = program.weights[arg.index];
-    size_t instance = weight.perLayer ? size_t(layer) - weight.firstLayer : 0;
-    return const_cast<std::byte *>(bindings.weights[arg.index][instance]);
-  }
-  case plan::ArgKind::Constant:
-    return const_cast<std::byte *>(bindings.constants[arg.index]);
-  case plan::ArgKind::KvCache:
-    return bindings.kvPools[arg.index] +
-           uint64_t(layer) * bindings.kvPages * program.kvCaches[arg.index].pageBytes;
-  }
-  return nullptr;
-}
-
 void Executor::flatten() {
   const plan::Program &program = *code.program;
-  auto add = [&](uint32_t index, int32_t layer, std::string_view block) {
+  plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block) {
     const plan::Launch &launch = program.launches[index];
     uint32_t position = uint32_t(launches.size());
     launches.push_back({index, layer, block, uint32_t(args.size())});
     for (const plan::Arg &arg : launch.args)
-      args.push_back(resolve(arg, layer));
+      args.push_back(addressOf(program, bindings, arg, layer));
     if (launch.barrierBefore || groups.empty())
       groups.push_back({position, position});
     groups.back().end = position + 1;
-  };
-  for (size_t i = 0; i < program.schedule.size(); ++i) {
-    const plan::Instruction &instruction = program.schedule[i];
-    if (instruction.kind == plan::InstructionKind::Launch)
-      add(instruction.launch, -1, {});
-    if (instruction.kind != plan::InstructionKind::LoopBegin)
-      continue;
-    size_t end = i + 1;
-    while (program.schedule[end].kind != plan::InstructionKind::LoopEnd)
-      ++end;
-    for (uint32_t layer = 0; layer < instruction.count; ++layer)
-      for (size_t body = i + 1; body < end; ++body)
-        add(program.schedule[body].launch, int32_t(instruction.firstLayer + layer), instruction.block);
-    i = end;
-  }
+  });
 }
 
 void Executor::findWeightsAhead() {

@@ -55,7 +55,6 @@ private:
 
   void flatten();
   void findWeightsAhead();
-  void *resolve(const plan::Arg &arg, int32_t layer) const;
   void choose(const StepView &step, bool alone);
   void runGroups(std::span<const Group> some, const StepView &step);
   void runTasks(const Group &group, const StepView &step, void *threadScratch);

@@ -1,5 +1,8 @@
 #include "runtime/cuda/GpuExecutor.h"
 
+#include "runtime/device/Address.h"
+#include "runtime/plan/Schedule.h"
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -35,52 +38,18 @@ GpuExecutor::~GpuExecutor() {
 //===-- Binding
 //-----------------------------------------------------------------------------------------------===//
 
-DevicePtr GpuExecutor::resolve(const plan::Arg &arg, int32_t layer) const {
-  const plan::Program &program = *code->program;
-  auto address = [](const std::byte *p) { return DevicePtr(reinterpret_cast<uintptr_t>(p)); };
-  switch (arg.kind) {
-  case plan::ArgKind::Buffer:
-    return address(bindings.buffers[arg.index]);
-  case plan::ArgKind::Weight: {
-    const plan::Weight &weight = program.weights[arg.index];
-    size_t instance = weight.perLayer ? size_t(layer) - weight.firstLayer : 0;
-    return address(bindings.weights[arg.index][instance]);
-  }
-  case plan::ArgKind::Constant:
-    return address(bindings.constants[arg.index]);
-  case plan::ArgKind::KvCache:
-    return address(bindings.kvPools[arg.index]) +
-           uint64_t(layer) * bindings.kvPages * program.kvCaches[arg.index].pageBytes;
-  }
-  return 0;
-}
-
 Result<void> GpuExecutor::flatten() {
   const plan::Program &program = *code->program;
   for (const plan::Launch &launch : program.launches)
     if (launch.args.size() > Args::most)
       return modelError("launch " + launch.name + " has " + std::to_string(launch.args.size()) +
                         " arguments, a GPU kernel takes at most " + std::to_string(Args::most));
-  auto add = [&](uint32_t index, int32_t layer, std::string_view block) {
+  plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block) {
     BoundLaunch &bound = launches.emplace_back(BoundLaunch{index, layer, block, {}});
     const plan::Launch &launch = program.launches[index];
     for (size_t i = 0; i < launch.args.size(); ++i)
-      bound.args.p[i] = resolve(launch.args[i], layer);
-  };
-  for (size_t i = 0; i < program.schedule.size(); ++i) {
-    const plan::Instruction &instruction = program.schedule[i];
-    if (instruction.kind == plan::InstructionKind::Launch)
-      add(instruction.launch, -1, {});
-    if (instruction.kind != plan::InstructionKind::LoopBegin)
-      continue;
-    size_t end = i + 1;
-    while (program.schedule[end].kind != plan::InstructionKind::LoopEnd)
-      ++end;
-    for (uint32_t layer = 0; layer < instruction.count; ++layer)
-      for (size_t body = i + 1; body < end; ++body)
-        add(program.schedule[body].launch, int32_t(instruction.firstLayer + layer), instruction.block);
-    i = end;
-  }
+      bound.args.p[i] = DevicePtr(uintptr_t(addressOf(program, bindings, launch.args[i], layer)));
+  });
   return {};
 }
 

@@ -66,7 +66,6 @@ private:
   uint64_t uses = 0;
 
   Result<void> flatten();
-  DevicePtr resolve(const plan::Arg &arg, int32_t layer) const;
   Result<StepView> placeStep(GpuStream &stream, const StepView &step);
   Result<void> launchAll(GpuStream &stream, const StepView &step);
   Result<void> launchAlone(GpuStream &stream, const StepView &step, const LaunchObserver &observer);
