@@ -21,7 +21,7 @@ fusebox_status fusebox_info(fusebox_session *session, fusebox_model_info *info) 
   info->max_position = int32_t(program.model.maxPosition);
   info->context = int32_t(session->session->contextTokens());
   info->threads = int32_t(session->session->device().threads);
-  info->weight_bytes = bytesReadPerToken(program);
+  info->weight_bytes = plan::bytesReadPerToken(program);
   for (const plan::KvCache &cache : program.kvCaches)
     info->kv_bytes_per_token += cache.layers * cache.pageBytes / cache.pageTokens;
   info->has_tokenizer = session->text.assets.kind != TokenizerKind::None;

@@ -97,6 +97,7 @@ private:
     weight.bytes = op.getBytes();
     weight.perLayer = op.getFirstLayer().has_value();
     weight.firstLayer = uint32_t(op.getFirstLayer().value_or(0));
+    weight.gathered = op.getGathered();
     weight.device = uint32_t(op.getDevice());
     for (auto step : op.getRecipe().getAsRange<StringAttr>()) {
       auto parsed = parseRecipeStep(std::string_view(step.getValue()), [&](std::string_view name) {

@@ -49,13 +49,14 @@ def Plan_WeightOp : Plan_Record<"weight"> {
   let summary = "a weight as kernels see it";
   let description = [{
     With `layers`, instance i belongs to layer `first_layer` + i; without, there is one instance. `recipe` is run at
-    load on an instance's sources; empty means zero copy.
+    load on an instance's sources; empty means zero copy. Of a `gathered` weight a step reads one row a token, of others
+    all.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$dtype, DenseI64ArrayAttr:$shape, I64Attr:$bytes,
                    OptionalAttr<I64Attr>:$first_layer, StrArrayAttr:$recipe, ArrayAttr:$sources,
-                   DefaultValuedAttr<I64Attr, "0">:$device);
+                   UnitAttr:$gathered, DefaultValuedAttr<I64Attr, "0">:$device);
   let assemblyFormat = [{
-    $sym_name $dtype $shape `bytes` $bytes (`from_layer` $first_layer^)? `recipe` $recipe attr-dict
+    $sym_name $dtype $shape `bytes` $bytes (`from_layer` $first_layer^)? (`gathered` $gathered^)? `recipe` $recipe attr-dict
     `sources` $sources
   }];
   let hasVerifier = 1;

@@ -66,12 +66,15 @@ FailureOr<FlatSymbolRefAttr> PlanRecords::weight(StringRef parameter, DType type
   auto shaped = cast<ShapedType>(param.getType());
   if (type != *elementDType(shaped))
     recipe.push_back(builder.getStringAttr("widen " + StringRef(dtypeName(type))));
+  auto users = SymbolTable::getSymbolUses(param, model);
+  bool gathered = llvm::all_of(*users, [](auto use) { return isa<layer::EmbedOp>(use.getUser()); });
   auto op = plan::WeightOp::create(
       builder, param.getLoc(), uniqueName(parameter), builder.getStringAttr(StringRef(dtypeName(type))),
       builder.getDenseI64ArrayAttr(shaped.getShape()),
       builder.getI64IntegerAttr(tensorBytes(shaped.getShape(), type)),
       param.getLayers() ? builder.getI64IntegerAttr(0) : IntegerAttr(), builder.getArrayAttr(recipe),
-      builder.getArrayAttr(instances), builder.getI64IntegerAttr(0));
+      builder.getArrayAttr(instances), gathered ? builder.getUnitAttr() : UnitAttr(),
+      builder.getI64IntegerAttr(0));
   return weights[parameter] = FlatSymbolRefAttr::get(op.getSymNameAttr());
 }
 

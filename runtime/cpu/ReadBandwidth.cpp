@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <set>
 #include <sys/mman.h>
 #include <thread>
 #include <vector>
@@ -54,31 +53,4 @@ Result<double> fusebox::measureReadBandwidth(unsigned threads) {
   }
   munmap(memory, size);
   return best;
-}
-
-uint64_t fusebox::bytesReadPerToken(const plan::Program &program) {
-  // A gather's launch reads one row a token: its kernel's symbol is not known here, but its table has as many
-  // rows as the vocabulary and nothing else of the step reads it, unless it is tied to the logits.
-  std::vector<unsigned> readers(program.weights.size());
-  bool first = true;
-  std::set<uint32_t> gathered;
-  for (const plan::Instruction &instruction : program.schedule) {
-    if (instruction.kind != plan::InstructionKind::Launch)
-      continue;
-    const plan::Launch &launch = program.launches[instruction.launch];
-    for (const plan::Arg &arg : launch.args)
-      if (arg.kind == plan::ArgKind::Weight) {
-        ++readers[arg.index];
-        if (first)
-          gathered.insert(arg.index);
-        first = false;
-      }
-  }
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < program.weights.size(); ++i) {
-    const plan::Weight &weight = program.weights[i];
-    bool rowOnly = gathered.count(i) && readers[i] == 1 && !weight.shape.empty() && weight.shape[0] > 0;
-    bytes += rowOnly ? weight.bytes / uint64_t(weight.shape[0]) : weight.bytes * weight.instances.size();
-  }
-  return bytes;
 }

@@ -166,3 +166,11 @@ Result<Program> plan::decodeProgram(std::span<const std::byte> bytes) {
   FUSEBOX_TRY(checkProgram(program));
   return program;
 }
+
+uint64_t plan::bytesReadPerToken(const Program &program) {
+  uint64_t bytes = 0;
+  for (const Weight &weight : program.weights)
+    bytes +=
+        weight.gathered ? weight.bytes / uint64_t(weight.shape[0]) : weight.bytes * weight.instances.size();
+  return bytes;
+}

@@ -77,6 +77,7 @@ struct Weight {
   uint64_t bytes = 0; ///< of one instance after its recipe
   uint32_t firstLayer = 0;
   bool perLayer = false;
+  bool gathered = false; ///< a step reads one row a token, not all of it: an embedding that is not tied
   std::vector<RecipeOp> recipe;
   std::vector<WeightInstance> instances;
   uint32_t device = 0;
@@ -214,6 +215,9 @@ struct Program {
   uint32_t logitsBuffer = 0;                ///< [R, vocabulary] f32
   uint64_t arenaUnreused[extentCount] = {}; ///< bytes a unit would take without reuse (reported by inspect)
 };
+
+/// Bytes of weights that the step of one token reads.
+uint64_t bytesReadPerToken(const Program &program);
 
 /// Encodes into the bytes of a plan's program section (little-endian).
 std::vector<std::byte> encodeProgram(const Program &program);

@@ -106,6 +106,9 @@ private:
             "a weight outside layers must have one instance");
     require(uint64_t(weight.firstLayer) + weight.instances.size() <= UINT32_MAX,
             "firstLayer is out of range");
+    require(!weight.gathered ||
+                (weight.instances.size() == 1 && !weight.shape.empty() && weight.shape[0] > 0),
+            "a gathered weight must be one table with rows");
     require(weight.device == 0, "device must be 0");
     for (const RecipeOp &op : weight.recipe)
       if (op.kind == RecipeOpKind::Scale)

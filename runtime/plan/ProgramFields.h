@@ -21,8 +21,8 @@ FUSEBOX_FIELDS(WeightSource, v("file", r.file); v("offset", r.offset); v("bytes"
 FUSEBOX_FIELDS(RecipeOp, v("kind", r.kind); v("args", r.args);)
 FUSEBOX_FIELDS(WeightInstance, v("sources", r.sources);)
 FUSEBOX_FIELDS(Weight, v("name", r.name); v("dtype", r.dtype); v("shape", r.shape); v("bytes", r.bytes);
-               v("firstLayer", r.firstLayer); v("perLayer", r.perLayer); v("recipe", r.recipe);
-               v("instances", r.instances); v("device", r.device);)
+               v("firstLayer", r.firstLayer); v("perLayer", r.perLayer); v("gathered", r.gathered);
+               v("recipe", r.recipe); v("instances", r.instances); v("device", r.device);)
 FUSEBOX_FIELDS(Constant, v("name", r.name); v("bytes", r.bytes);)
 FUSEBOX_FIELDS(Buffer, v("name", r.name); v("extent", r.extent); v("bytesPerUnit", r.bytesPerUnit);
                v("offsetPerUnit", r.offsetPerUnit); v("device", r.device);)
