@@ -117,20 +117,28 @@ template <int Offset> FB_INLINE Pairs pairsFromNibbles(v16b bytes) {
 }
 
 #if !defined(__AVX512VNNI__)
+#if !defined(__AVX512BW__)
+/// product(a, b) on 256-bit halves.
+template <typename Product> FB_INLINE v16u inHalves(v16u a, v16u b, Product product) {
+  // Named halves: a bit cast of `a.hi` itself would read the low half.
+  const v8u aLow = a.lo, aHigh = a.hi, bLow = b.lo, bHigh = b.hi;
+  v16u result;
+  result.lo =
+      __builtin_bit_cast(v8u, product(__builtin_bit_cast(__m256i, aLow), __builtin_bit_cast(__m256i, bLow)));
+  result.hi = __builtin_bit_cast(
+      v8u, product(__builtin_bit_cast(__m256i, aHigh), __builtin_bit_cast(__m256i, bHigh)));
+  return result;
+}
+#endif
+
 /// Lane i: the sum of the products of its two signed 16-bit halves.
 FB_INLINE v16i multiplyAddWords(v16u a, v16u b) {
 #if defined(__AVX512BW__)
   return __builtin_bit_cast(
       v16i, _mm512_madd_epi16(__builtin_bit_cast(__m512i, a), __builtin_bit_cast(__m512i, b)));
 #else
-  // Named halves: a bit cast of `a.hi` itself would read the low half.
-  const v8u aLow = a.lo, aHigh = a.hi, bLow = b.lo, bHigh = b.hi;
-  v16i result;
-  result.lo = __builtin_bit_cast(
-      v8i, _mm256_madd_epi16(__builtin_bit_cast(__m256i, aLow), __builtin_bit_cast(__m256i, bLow)));
-  result.hi = __builtin_bit_cast(
-      v8i, _mm256_madd_epi16(__builtin_bit_cast(__m256i, aHigh), __builtin_bit_cast(__m256i, bHigh)));
-  return result;
+  return __builtin_bit_cast(
+      v16i, inHalves(a, b, [](__m256i x, __m256i y) FB_INLINE_LAMBDA { return _mm256_madd_epi16(x, y); }));
 #endif
 }
 
@@ -140,13 +148,7 @@ FB_INLINE v16u multiplyAddBytes(v16u a, v16u b) {
   return __builtin_bit_cast(
       v16u, _mm512_maddubs_epi16(__builtin_bit_cast(__m512i, a), __builtin_bit_cast(__m512i, b)));
 #else
-  const v8u aLow = a.lo, aHigh = a.hi, bLow = b.lo, bHigh = b.hi;
-  v16u result;
-  result.lo = __builtin_bit_cast(
-      v8u, _mm256_maddubs_epi16(__builtin_bit_cast(__m256i, aLow), __builtin_bit_cast(__m256i, bLow)));
-  result.hi = __builtin_bit_cast(
-      v8u, _mm256_maddubs_epi16(__builtin_bit_cast(__m256i, aHigh), __builtin_bit_cast(__m256i, bHigh)));
-  return result;
+  return inHalves(a, b, [](__m256i x, __m256i y) FB_INLINE_LAMBDA { return _mm256_maddubs_epi16(x, y); });
 #endif
 }
 #endif

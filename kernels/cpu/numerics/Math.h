@@ -5,9 +5,8 @@
 
 namespace fusebox::cpu {
 
-/// e^x within 1 ulp; 0 below -87.33 (the result would be subnormal), +inf above 88.72, NaN for NaN.
-FB_INLINE v16f expLanes(v16f x) {
-  const v16f n = __builtin_elementwise_rint(x * 1.44269504088896341f);
+/// e^(x - n ln 2) for |x - n ln 2| <= ln 2 / 2.
+FB_INLINE v16f expOfRemainder(v16f x, v16f n) {
   // ln 2 in two parts; the first has trailing zeros enough that n times it is exact.
   v16f r = fma(n, splat(-0.693145751953125f), x);
   r = fma(n, splat(-1.42860682030941723e-6f), r);
@@ -17,7 +16,13 @@ FB_INLINE v16f expLanes(v16f x) {
   p = fma(p, r, splat(4.16657962e-2f));
   p = fma(p, r, splat(1.66666657e-1f));
   p = fma(p, r, splat(0.5f));
-  p = fma(p, r * r, r) + 1.0f;
+  return fma(p, r * r, r) + 1.0f;
+}
+
+/// e^x within 1 ulp; 0 below -87.33 (the result would be subnormal), +inf above 88.72, NaN for NaN.
+FB_INLINE v16f expLanes(v16f x) {
+  const v16f n = __builtin_elementwise_rint(x * 1.44269504088896341f);
+  const v16f p = expOfRemainder(x, n);
   // 2^n in two factors, so that n = 128 still works.
   const v16i exponent = __builtin_convertvector(
       __builtin_elementwise_max(__builtin_elementwise_min(n, splat(130.0f)), splat(-130.0f)), v16i);
@@ -34,15 +39,7 @@ FB_INLINE v16f expLanes(v16f x) {
 FB_INLINE v16f expNegative(v16f x) {
   const v16f bounded = __builtin_elementwise_max(x, splat(-87.33654f));
   const v16f n = __builtin_elementwise_rint(bounded * 1.44269504088896341f);
-  v16f r = fma(n, splat(-0.693145751953125f), bounded);
-  r = fma(n, splat(-1.42860682030941723e-6f), r);
-  v16f p = splat(1.98756912e-4f);
-  p = fma(p, r, splat(1.39819994e-3f));
-  p = fma(p, r, splat(8.33345204e-3f));
-  p = fma(p, r, splat(4.16657962e-2f));
-  p = fma(p, r, splat(1.66666657e-1f));
-  p = fma(p, r, splat(0.5f));
-  p = fma(p, r * r, r) + 1.0f;
+  const v16f p = expOfRemainder(bounded, n);
   const v16i scale = (__builtin_convertvector(n, v16i) + 127) << 23;
   return select(x < splat(-87.33654f), splat(0.0f), p * asFloat(__builtin_bit_cast(v16u, scale)));
 }
