@@ -199,6 +199,7 @@ private:
     launch.rows = plan::Extent(op.getRows());
     launch.barrierBefore = op.getBarrier();
     launch.device = uint32_t(op.getDevice());
+    launch.selects = uint32_t(op.getSelects());
     for (auto from : op.getVariants().getAsRange<plan::VariantAttr>()) {
       plan::Variant &variant = launch.variants.emplace_back();
       variant.maxRows = uint32_t(from.getMaxRows());
@@ -213,7 +214,20 @@ private:
       launch.values.push_back({value.getNode().str(), uint32_t(value.getArg()),
                                *dtypeFromName(std::string_view(value.getDtype())),
                                uint64_t(value.getColumns()), uint64_t(value.getFirstByte())});
+    if (launch.selects != 0)
+      addSelection(launch);
     return uint32_t(program.launches.size() - 1);
+  }
+
+  /// The last launch of a selection leaves its values in its first argument.
+  void addSelection(const plan::Launch &launch) {
+    plan::Selection selection = {launch.selects, launch.args.front().index};
+    auto place = llvm::lower_bound(program.selections, selection,
+                                   [](const auto &a, const auto &b) { return a.count < b.count; });
+    if (place != program.selections.end() && place->count == selection.count)
+      *place = selection;
+    else
+      program.selections.insert(place, selection);
   }
 
   plan::ArgKind argKind(FlatSymbolRefAttr symbol) {

@@ -130,13 +130,15 @@ def Plan_CallOp : Plan_Op<"call", [DeclareOpInterfaceMethods<OpAsmOpInterface, [
   let description = [{
     `args` lists the kernel's arguments in its order: `out` is the next result, a value the next operand, a symbol a
     weight, constant or KV cache (`out @kv` is written). Results have `rows` rows. `nodes` names the layer IR's value
-    behind each result. `in_place` lists pairs (result, operand) that may be the same memory.
+    behind each result. `in_place` lists pairs (result, operand) that may be the same memory. With `selects` n the call
+    runs only in steps that ask for the n largest logits of each row; the last such call leaves them in its first
+    argument.
 
     Example: `%3 = plan.call "q" rows tokens [<@linear.576x576 grid [<9>]>] (out, %2, @layers.q) nodes ["q"] : …`
   }];
   let arguments = (ins StrAttr:$name, Plan_Extent:$rows, Plan_VariantArray:$variants, Plan_ArgArray:$args,
                    Variadic<Plan_Rows>:$inputs, StrArrayAttr:$nodes, DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$in_place,
-                   DefaultValuedAttr<I64Attr, "0">:$device);
+                   DefaultValuedAttr<I64Attr, "0">:$device, DefaultValuedAttr<I64Attr, "0">:$selects);
   let results = (outs Variadic<Plan_Rows>:$results);
   let assemblyFormat = [{
     $name `rows` $rows $variants custom<CallArgs>($args, $inputs) `nodes` $nodes (`in_place` $in_place^)? attr-dict `:`
@@ -180,12 +182,13 @@ def Plan_LaunchOp : Plan_Op<"launch"> {
   let summary = "a kernel run on buffers";
   let description = [{
     With `barrier` it waits for all earlier launches; launches between two barriers may run together. Layer loops
-    begin and end with a barrier.
+    begin and end with a barrier. `selects` is as in `plan.call`.
 
     Example: `plan.launch "q" rows tokens [<@linear.576x576 grid [<9>]>] (out @b2, @b1, @layers.q) barrier`
   }];
   let arguments = (ins StrAttr:$name, Plan_Extent:$rows, Plan_VariantArray:$variants, Plan_ArgArray:$args,
-                   Plan_ValueArray:$values, UnitAttr:$barrier, DefaultValuedAttr<I64Attr, "0">:$device);
+                   Plan_ValueArray:$values, UnitAttr:$barrier, DefaultValuedAttr<I64Attr, "0">:$device,
+                   DefaultValuedAttr<I64Attr, "0">:$selects);
   let assemblyFormat = [{
     $name `rows` $rows $variants custom<LaunchArgs>($args) (`barrier` $barrier^)? `values` $values attr-dict
   }];

@@ -48,10 +48,11 @@ void decodeGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]
   grid[0] = {Extent::Fixed, 1, multiprocessors * (headDim <= 64 ? 3 : 2)};
 }
 
-void argmaxGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
-  grid[0] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "vocabulary"), 256 * 16)};
+void rankingGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  grid[0] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "vocabulary"), 4096)};
   grid[1] = {Extent::LogitsRows, 1, 1};
 }
+void logitsRowGrid(const Shape &, unsigned, GridDim (&grid)[3]) { grid[0] = {Extent::LogitsRows, 1, 1}; }
 
 /// How LinearSkinny<S> cuts the work; the same arithmetic as in linear_skinny.cuh.
 struct SkinnyWork {
@@ -103,9 +104,20 @@ void prefillGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
 
 unsigned noShared(const Shape &) { return 0; }
 unsigned tileShared(const Shape &) { return 3 * (128 + 128) * 64 * 2; }
+unsigned largestShared(const Shape &shape) {
+  int64_t count = shapeInteger(shape, "count");
+  return count > 1 ? unsigned(count * 32 * 8) : 0;
+}
 unsigned prefillShared(const Shape &shape) { return unsigned(4 * 64 * shapeInteger(shape, "headDim") * 2); }
 
 std::string any(const Shape &) { return {}; }
+
+std::string largestShape(const Shape &shape) {
+  int64_t count = shapeInteger(shape, "count");
+  if (shapeInteger(shape, "vocabulary") > 1 << 19)
+    return "vocabulary must be at most 524288";
+  return count >= 1 && count <= 256 ? "" : "count must be from 1 to 256";
+}
 
 std::string tileShape(const Shape &shape) {
   return shapeInteger(shape, "in") % 8 ? "rows of the weight must be whole 16-byte vectors (in % 8 = 0)" : "";
@@ -369,18 +381,30 @@ const std::vector<KernelEntry> &table() {
        elementsGrid,
        noShared,
        any},
-      {"argmax",
-       "argmax.cuh",
-       "the most likely token of each row of logits",
+      {"largest_groups",
+       "largest.cuh",
+       "the largest logit of each group of 32, and sums of exponentials",
        "exact",
        {"vocabulary"},
        {},
        256,
        "1",
        UINT_MAX,
-       argmaxGrid,
+       rankingGrid,
        noShared,
        any},
+      {"largest",
+       "largest.cuh",
+       "the largest logits of each row, in order",
+       "exact",
+       {"vocabulary", "count"},
+       {},
+       1024,
+       "1",
+       UINT_MAX,
+       logitsRowGrid,
+       largestShared,
+       largestShape},
   };
   return entries;
 }

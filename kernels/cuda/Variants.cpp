@@ -104,6 +104,24 @@ Result<Variants> attention(const Shape &shape, const Chip &chip) {
 
 } // namespace
 
+std::vector<SelectionKernels> selectionKernels(uint32_t vocabulary, const Chip &chip) {
+  std::vector<SelectionKernels> selections;
+  for (uint32_t count : {1u, 256u}) {
+    Shape shape = {{"vocabulary", vocabulary}, {"count", count}};
+    auto groups = makeVariant({"largest_groups", shape}, anyRows, chip),
+         largest = makeVariant({"largest", shape}, anyRows, chip);
+    if (!groups || !largest)
+      return {};
+    // The layouts of largest.cuh.
+    uint32_t slices = (vocabulary + 4095) / 4096, groupBytes = slices * (128 + 1) * 8,
+             resultBytes = (1 + count) * 8;
+    auto padded = [](uint32_t bytes) { return (bytes + 63) / 64 * 64; };
+    selections.push_back(
+        {count, std::move(*groups), std::move(*largest), padded(groupBytes), padded(resultBytes)});
+  }
+  return selections;
+}
+
 Result<KernelVariant> makeVariant(KernelRequest request, uint32_t maxRows, const Chip &chip) {
   const KernelEntry *entry = findKernel(request.symbol);
   if (!entry)

@@ -20,6 +20,18 @@ struct KernelVariant {
 Result<std::vector<KernelVariant>> kernelVariants(const std::string &kernel, const Shape &constants,
                                                   plan::Extent rows, const Chip &chip);
 
+/// How the `count` largest logits of a row are found: by two kernels, the first of which leaves `groupBytes`
+/// for each row, the second `resultBytes` (plan::SelectedRow).
+struct SelectionKernels {
+  uint32_t count = 0;
+  KernelVariant groups, largest;
+  uint32_t groupBytes = 0, resultBytes = 0;
+};
+
+/// The selections for logits of a vocabulary: the largest alone, and the largest 256; none for a vocabulary
+/// that the kernels don't take.
+std::vector<SelectionKernels> selectionKernels(uint32_t vocabulary, const Chip &chip);
+
 /// A request of the table as a variant: its grid and its block. Fails with ErrorKind::Model if the kernel
 /// does not take the shape.
 Result<KernelVariant> makeVariant(KernelRequest request, uint32_t maxRows, const Chip &chip);

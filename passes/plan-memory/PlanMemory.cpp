@@ -82,7 +82,7 @@ private:
     }
     plan::LaunchOp::create(builder, call.getLoc(), call.getNameAttr(), call.getRowsAttr(), call.getVariants(),
                            builder.getArrayAttr(args), builder.getArrayAttr(values), UnitAttr(),
-                           call.getDeviceAttr());
+                           call.getDeviceAttr(), call.getSelectsAttr());
   }
 
   static void addNodeValue(SmallVectorImpl<Attribute> &values, StringRef node, int64_t arg, Value value) {

@@ -26,6 +26,16 @@ public:
     return variants;
   }
 
+  llvm::SmallVector<SelectionKernels, 2> selections(mlir::MLIRContext *context,
+                                                    int64_t vocabulary) const override {
+    llvm::SmallVector<SelectionKernels, 2> selections;
+    for (const cuda::SelectionKernels &entry : cuda::selectionKernels(uint32_t(vocabulary), *chip))
+      selections.push_back({entry.count,
+                            {{toKernelVariant(context, entry.groups), entry.groupBytes},
+                             {toKernelVariant(context, entry.largest), entry.resultBytes}}});
+    return selections;
+  }
+
 private:
   const cuda::Chip *chip;
   std::string machine;

@@ -1,6 +1,7 @@
 #include "passes/select-kernels/Selector.h"
 
 #include "passes/select-kernels/MergeLaunches.h"
+#include "passes/select-kernels/Selections.h"
 
 using namespace mlir;
 using namespace fusebox;
@@ -115,6 +116,7 @@ FailureOr<plan::ProgramOp> Selector::run() {
   plan::YieldOp::create(builder, result.getLoc(), values.lookup(result.getValues().front()));
   if (const cuda::Chip *chip = cuda::findChip(spec.machine); chip && spec.kind == plan::DeviceKind::Cuda)
     mergeLaunches(graph, records, *chip);
+  addSelections(graph, records, kernels);
   return program;
 }
 
@@ -239,7 +241,7 @@ LogicalResult Selector::emitCall(Operation *op, const KernelRequest &request) {
                                    plan::RowExtentAttr::get(op->getContext(), rows),
                                    builder.getArrayAttr(variantAttrs), builder.getArrayAttr(args), operands,
                                    builder.getArrayAttr(nodes), builder.getDenseI64ArrayAttr(inPlace),
-                                   builder.getI64IntegerAttr(0));
+                                   builder.getI64IntegerAttr(0), builder.getI64IntegerAttr(0));
   for (auto [value, result] : llvm::zip(results, call.getResults())) {
     values[value] = result;
     extents[value] = rows;

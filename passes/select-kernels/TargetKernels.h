@@ -32,6 +32,14 @@ struct KernelVariant {
   int64_t scratchBytes = 0, blockThreads = 0;
 };
 
+/// How the `count` largest logits of a row are found: kernels in a chain, each of which takes the results of
+/// those before it, the latest first, and then the logits; with the bytes each leaves for a row. The last
+/// leaves a plan::SelectedRow.
+struct SelectionKernels {
+  int64_t count = 1;
+  llvm::SmallVector<std::pair<KernelVariant, int64_t>, 2> chain;
+};
+
 /// A target's kernels.
 class TargetKernels {
 public:
@@ -42,6 +50,11 @@ public:
                                                                const std::string &kernel,
                                                                const KernelShape &shape,
                                                                plan::RowExtent extent) const = 0;
+  /// Ways to find the largest logits of a row of that many; none where the host does it.
+  virtual llvm::SmallVector<SelectionKernels, 2> selections(mlir::MLIRContext *,
+                                                            int64_t /*vocabulary*/) const {
+    return {};
+  }
 };
 
 /// The table of a target's kind.

@@ -80,7 +80,8 @@ static Result<BoundProgram> bindProgram(const Executable &executable, Bindings &
 }
 
 static Result<void> launchStep(const Stream &, const BoundProgram &program, const StepView &step,
-                               const LaunchObserver &observer) {
+                               const LaunchObserver &observer,
+                               uint32_t /*selection: CPU programs have none*/) {
   return static_cast<Executor *>(program.state.get())->run(step, observer);
 }
 

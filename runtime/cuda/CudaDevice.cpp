@@ -122,8 +122,8 @@ static Result<BoundProgram> bindProgram(const Executable &executable, Bindings &
 }
 
 static Result<void> launchStep(const Stream &stream, const BoundProgram &program, const StepView &step,
-                               const LaunchObserver &observer) {
-  return static_cast<GpuExecutor *>(program.state.get())->run(streamOf(stream), step, observer);
+                               const LaunchObserver &observer, uint32_t selection) {
+  return static_cast<GpuExecutor *>(program.state.get())->run(streamOf(stream), step, observer, selection);
 }
 
 const DeviceTable &fusebox::cudaDeviceTable() {

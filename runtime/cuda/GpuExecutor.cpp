@@ -80,6 +80,8 @@ Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound,
                                     bool alone) {
   const plan::Program &program = *code->program;
   const plan::Launch &launch = program.launches[bound.launch];
+  if (launch.selects != 0 && launch.selects != selection)
+    return false;
   const plan::Variant &variant = selectVariant(launch, step, alone);
   uint64_t blocks[3];
   for (unsigned axis = 0; axis < 3; ++axis)
@@ -138,7 +140,8 @@ Result<void> GpuExecutor::launchAlone(GpuStream &stream, const StepView &step,
 
 /// The graph of a step's size, captured if this is the first step of it.
 Result<GraphExec> GpuExecutor::capture(GpuStream &stream, const StepView &step) {
-  CapturedStep &entry = graphs[{step.tokens, step.sequences, step.logitsRows, step.maxPages}];
+  CapturedStep &entry =
+      graphs[{step.tokens, step.sequences, step.logitsRows, step.maxPages, int32_t(selection)}];
   entry.lastUse = ++uses;
   if (entry.exec)
     return entry.exec;
@@ -165,11 +168,13 @@ Result<GraphExec> GpuExecutor::capture(GpuStream &stream, const StepView &step) 
   return entry.exec;
 }
 
-Result<void> GpuExecutor::run(GpuStream &stream, const StepView &step, const LaunchObserver &observer) {
+Result<void> GpuExecutor::run(GpuStream &stream, const StepView &step, const LaunchObserver &observer,
+                              uint32_t wanted) {
   static const bool oneAtATime = [] {
     const char *value = std::getenv("FUSEBOX_GPU_SYNC");
     return value && std::string_view(value) == "1";
   }();
+  selection = wanted;
   FUSEBOX_TRY(code->gpu->enter());
   FUSEBOX_ASSIGN(StepView placed, placeStep(stream, step));
   if (observer || oneAtATime)

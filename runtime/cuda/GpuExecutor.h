@@ -33,8 +33,10 @@ public:
   GpuExecutor(const GpuExecutor &) = delete;
   ~GpuExecutor();
 
-  /// Queues one step on the stream; with an observer, runs launches one at a time.
-  Result<void> run(GpuStream &stream, const StepView &step, const LaunchObserver &observer);
+  /// Queues one step on the stream; with an observer, runs launches one at a time. `selection` is the count
+  /// of the selection that the step ends with, or 0.
+  Result<void> run(GpuStream &stream, const StepView &step, const LaunchObserver &observer,
+                   uint32_t selection);
 
 private:
   /// As fusebox::Args in kernels/cuda/base.cuh.
@@ -49,7 +51,7 @@ private:
     Args args;
   };
   /// What a captured graph depends on.
-  using StepSize = std::array<int32_t, 4>; ///< tokens, sequences, logits rows, pages
+  using StepSize = std::array<int32_t, 5>; ///< tokens, sequences, logits rows, pages, selection
   struct CapturedStep {
     GraphExec exec = nullptr;
     uint64_t lastUse = 0;
@@ -64,6 +66,7 @@ private:
   std::vector<int32_t> packed; ///< a step's arrays on their way
   std::map<StepSize, CapturedStep> graphs;
   uint64_t uses = 0;
+  uint32_t selection = 0; ///< of the step under way
 
   Result<void> flatten();
   Result<StepView> placeStep(GpuStream &stream, const StepView &step);

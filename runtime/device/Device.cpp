@@ -57,6 +57,6 @@ Result<BoundProgram> fusebox::bind(const Executable &executable, Bindings bindin
 }
 
 Result<void> fusebox::launch(const Stream &stream, const BoundProgram &program, const StepView &step,
-                             const LaunchObserver &observer) {
-  return stream.device.table->launch(stream, program, step, observer);
+                             const LaunchObserver &observer, uint32_t selection) {
+  return stream.device.table->launch(stream, program, step, observer, selection);
 }

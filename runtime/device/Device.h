@@ -133,9 +133,10 @@ Result<void> supports(const Device &device, const plan::Target &target);
 Result<BoundProgram> bind(const Executable &executable, Bindings bindings);
 
 /// Runs the schedule on one step. `step` and its arrays are host memory and may be reused after the call.
-/// With an observer, launches run one at a time.
+/// With an observer, launches run one at a time. `selection` is the count of one of the program's selections,
+/// or 0 for none.
 Result<void> launch(const Stream &stream, const BoundProgram &program, const StepView &step,
-                    const LaunchObserver &observer = {});
+                    const LaunchObserver &observer = {}, uint32_t selection = 0);
 
 /// What a target implements.
 struct DeviceTable {
@@ -151,7 +152,8 @@ struct DeviceTable {
   Result<void> (*supports)(const Device &, const plan::Target &);
   Result<Executable> (*load)(const Device &, const plan::Program &, uint32_t target);
   Result<BoundProgram> (*bind)(const Executable &, Bindings &&);
-  Result<void> (*launch)(const Stream &, const BoundProgram &, const StepView &, const LaunchObserver &);
+  Result<void> (*launch)(const Stream &, const BoundProgram &, const StepView &, const LaunchObserver &,
+                         uint32_t selection);
 };
 
 const DeviceTable &cpuDeviceTable();

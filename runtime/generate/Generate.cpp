@@ -58,13 +58,50 @@ double secondsSince(std::chrono::steady_clock::time_point start) {
 }
 } // namespace
 
-/// Samples and steps until the text ends; `logits` are the prompt's last.
-static Result<void> decode(Sequence &sequence, std::span<const int32_t> eosIds, std::vector<int32_t> history,
-                           const GenerateOptions &options, TextStream &text, const OnToken &onToken,
-                           Logits logits, Generation &generation) {
-  Sampler sampler(options.sampling);
+namespace {
+/// Appends tokens and chooses the next one: from the largest logits where they suffice, which the device
+/// finds, else from all.
+class NextToken {
+public:
+  NextToken(Sequence &sequence, const SamplingOptions &options, uint32_t vocabulary)
+      : sequence(sequence), sampler(options), vocabulary(vocabulary),
+        asked(std::min(sampler.ranksNeeded(), vocabulary)) {}
+
+  Result<void> append(std::span<const int32_t> tokens, const ChunkDone &done = {}) {
+    if (asked == 0) {
+      FUSEBOX_ASSIGN(logits, sequence.append(tokens, done));
+    } else {
+      FUSEBOX_ASSIGN(ranked, sequence.appendRanked(tokens, asked, done));
+    }
+    return {};
+  }
+
+  Result<int32_t> choose(std::span<const int32_t> history) {
+    if (asked != 0) {
+      auto top = ranked.row(0);
+      bool complete = asked == vocabulary || top.size() < asked;
+      if (auto id = sampler.sampleRanked(top, complete, ranked.weightSum(0), history))
+        return *id;
+      FUSEBOX_ASSIGN(logits, sequence.lastLogits());
+    }
+    return sampler.sample(logits.row(0), history);
+  }
+
+private:
+  Sequence &sequence;
+  Sampler sampler;
+  uint32_t vocabulary, asked;
+  Logits logits;
+  RankedLogits ranked;
+};
+} // namespace
+
+/// Chooses and steps until the text ends; `next` has taken the prompt.
+static Result<void> decode(Sequence &sequence, NextToken &next, std::span<const int32_t> eosIds,
+                           std::vector<int32_t> history, const GenerateOptions &options, TextStream &text,
+                           const OnToken &onToken, Generation &generation) {
   for (;;) {
-    int32_t id = sampler.sample(logits.row(0), history);
+    FUSEBOX_ASSIGN(int32_t id, next.choose(history));
     ++generation.generatedTokens;
     history.push_back(id);
     bool end = !options.ignoreEos && std::find(eosIds.begin(), eosIds.end(), id) != eosIds.end();
@@ -81,7 +118,7 @@ static Result<void> decode(Sequence &sequence, std::span<const int32_t> eosIds, 
     else if (sequence.room() == 0)
       generation.reason = FinishReason::Context;
     else {
-      FUSEBOX_ASSIGN(logits, sequence.append({&id, 1}));
+      FUSEBOX_TRY(next.append({&id, 1}));
       continue;
     }
     return {};
@@ -99,7 +136,8 @@ Result<Generation> fusebox::generate(Sequence &sequence, const Tokenizer *tokeni
   generation.promptTokens = uint32_t(prompt.size());
   bool cancelled = false;
   auto start = std::chrono::steady_clock::now();
-  Result<Logits> logits = sequence.append(prompt, [&](size_t done) {
+  NextToken next(sequence, options.sampling, sequence.vocabulary());
+  Result<void> appended = next.append(prompt, [&](size_t done) {
     cancelled = done < prompt.size() && !onToken(-1, {});
     return !cancelled;
   });
@@ -108,15 +146,15 @@ Result<Generation> fusebox::generate(Sequence &sequence, const Tokenizer *tokeni
     generation.reason = FinishReason::Cancelled;
     return generation;
   }
-  if (!logits)
-    return logits.error();
+  if (!appended)
+    return appended.error();
   if (options.maxTokens == 0)
     return generation;
 
   TextStream text(tokenizer, options.stops);
   start = std::chrono::steady_clock::now();
   FUSEBOX_TRY(
-      decode(sequence, eosIds, {prompt.begin(), prompt.end()}, options, text, onToken, *logits, generation));
+      decode(sequence, next, eosIds, {prompt.begin(), prompt.end()}, options, text, onToken, generation));
   generation.decodeSeconds = secondsSince(start);
   FUSEBOX_ASSIGN(std::string rest, text.finish());
   if (!rest.empty())

@@ -5,7 +5,10 @@
 // machine.
 #pragma once
 
+#include "runtime/plan/Program.h"
+
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -31,15 +34,38 @@ public:
   /// tokens the repeat penalty looks back on, newest last. NaN logits are never chosen.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> recent);
 
+  /// How many of the largest logits sampleRanked() is likely to need; 0 if it needs all.
+  uint32_t ranksNeeded() const;
+
+  /// The token that sample() would choose, from the largest logits alone: `top` in order (larger first, of
+  /// equal ones the lower id), NaNs left out; `complete` if there are no others; `weightSum` is the sum of
+  /// exp(logit − largest logit) over all logits to a relative 1e-4, or NaN. Nothing, and no draw, where they
+  /// can't prove which token that is: then sample() must see all logits.
+  std::optional<int32_t> sampleRanked(std::span<const plan::SelectedValue> top, bool complete,
+                                      float weightSum, std::span<const int32_t> recent);
+
 private:
+  using Candidate = std::pair<double, int32_t>; ///< logit, id
+  /// What is known of the sum of the kept candidates' weights, exp(logit − best logit).
+  struct WeightRange {
+    double low, high;
+  };
+
   double uniform();
+  bool penalises(std::span<const int32_t> recent) const;
+  std::span<const int32_t> penalised(std::span<const int32_t> recent) const;
+  std::optional<WeightRange> weightOfAll(double largest, double weightSum, Candidate last,
+                                         std::span<const plan::SelectedValue> top,
+                                         std::span<const int32_t> recent) const;
+  bool filter(WeightRange total, bool complete);
+  int32_t draw();
 
   SamplingOptions options;
   uint64_t state;
-  std::vector<std::pair<double, int32_t>> candidates;
+  std::vector<Candidate> candidates;
 };
 
-/// The id of the largest logit, the lowest id on a tie.
+/// The id of the largest logit, the lowest id on a tie; 0 if all are NaN.
 int32_t argmax(std::span<const float> logits);
 
 } // namespace fusebox

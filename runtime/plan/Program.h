@@ -161,9 +161,26 @@ struct Launch {
   std::vector<NodeValue> values;
   bool barrierBefore = true; ///< all earlier launches must be complete
   uint32_t device = 0;
+  uint32_t selects = 0; ///< runs only in steps that ask for the selection of this count; 0: always
 };
 
 enum class InstructionKind : uint8_t { Launch = 0, LoopBegin = 1, LoopEnd = 2 };
+
+/// A way to reduce logits on the device: the launches that select `count` leave in `buffer`, for each logits
+/// row, its `count` largest values. A row starts with a SelectedRow, then come its values in order: larger
+/// ones first, of equal ones the lower index; NaNs are left out.
+struct Selection {
+  uint32_t count = 0;
+  uint32_t buffer = 0;
+};
+struct SelectedValue {
+  float value;
+  uint32_t index;
+};
+struct SelectedRow {
+  float weightSum; ///< of the whole row: exp(value − largest value), summed in f32, relative error below 1e-4
+  uint32_t listed; ///< how many values follow; fewer than `count` if the row has no more
+};
 
 /// The schedule. LoopBegin runs its body for layers [firstLayer, firstLayer + count); loops don't nest.
 struct Instruction {
@@ -213,6 +230,7 @@ struct Program {
   std::vector<Image> images;
   std::vector<Module> modules;
   uint32_t logitsBuffer = 0;                ///< [R, vocabulary] f32
+  std::vector<Selection> selections;        ///< ascending in count; none: the host reads all logits
   uint64_t arenaUnreused[extentCount] = {}; ///< bytes a unit would take without reuse (reported by inspect)
 };
 

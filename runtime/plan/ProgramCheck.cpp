@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/KernelAbi.h"
 
+#include <algorithm>
 #include <string>
 
 using namespace fusebox;
@@ -41,6 +42,7 @@ public:
     checkEach("launches", p.launches, [this](const Launch &l) { checkLaunch(l); });
     checkSchedule();
     checkLogits();
+    checkSelections();
     if (!error.empty())
       return modelError("plan: " + error + "; the plan is damaged or was made by a faulty compiler");
     return {};
@@ -255,6 +257,30 @@ private:
     const Buffer &logits = p.buffers[p.logitsBuffer];
     require(logits.extent == Extent::LogitsRows && logits.bytesPerUnit == uint64_t(p.model.vocabulary) * 4,
             "the buffer is not [logits rows, vocabulary] of f32");
+  }
+
+  void checkSelections() {
+    uint32_t previous = 0;
+    checkEach("selections", p.selections, [&](const Selection &selection) {
+      require(selection.count > previous && selection.count <= 1u << 20, "counts must ascend from 1");
+      previous = selection.count;
+      require(selection.buffer < p.buffers.size(), "the buffer does not exist");
+      if (!error.empty())
+        return;
+      const Buffer &buffer = p.buffers[selection.buffer];
+      require(buffer.extent == Extent::LogitsRows &&
+                  buffer.bytesPerUnit >= sizeof(SelectedRow) + selection.count * sizeof(SelectedValue),
+              "the buffer has no room for the selected values of a logits row");
+    });
+    checkEach("launches", p.launches, [&](const Launch &launch) {
+      require(launch.selects == 0 ||
+                  std::any_of(p.selections.begin(), p.selections.end(),
+                              [&](const Selection &s) { return s.count == launch.selects; }),
+              "the launch is for a selection that does not exist");
+    });
+    where = "selections";
+    require(p.selections.empty() || p.targets[0].kind != TargetKind::Cpu,
+            "a CPU program selects nothing: the host does");
   }
 };
 

@@ -37,7 +37,9 @@ FUSEBOX_FIELDS(Arg, v("kind", r.kind); v("index", r.index);)
 FUSEBOX_FIELDS(NodeValue, v("node", r.node); v("arg", r.arg); v("dtype", r.dtype); v("columns", r.columns);
                v("firstByte", r.firstByte);)
 FUSEBOX_FIELDS(Launch, v("name", r.name); v("rows", r.rows); v("variants", r.variants); v("args", r.args);
-               v("values", r.values); v("barrierBefore", r.barrierBefore); v("device", r.device);)
+               v("values", r.values); v("barrierBefore", r.barrierBefore); v("device", r.device);
+               v("selects", r.selects);)
+FUSEBOX_FIELDS(Selection, v("count", r.count); v("buffer", r.buffer);)
 FUSEBOX_FIELDS(Instruction, v("kind", r.kind); v("launch", r.launch); v("firstLayer", r.firstLayer);
                v("count", r.count); v("block", r.block);)
 FUSEBOX_FIELDS(Cubin, v("chip", r.chip); v("bytes", r.bytes);)
@@ -50,7 +52,7 @@ FUSEBOX_FIELDS(Program, v("model", r.model); v("targets", r.targets); v("files",
                v("weights", r.weights); v("constants", r.constants); v("buffers", r.buffers);
                v("kvCaches", r.kvCaches); v("kernels", r.kernels); v("launches", r.launches);
                v("schedule", r.schedule); v("images", r.images); v("modules", r.modules);
-               v("logitsBuffer", r.logitsBuffer);
+               v("logitsBuffer", r.logitsBuffer); v("selections", r.selections);
                for (auto &bytes : r.arenaUnreused) v("arenaUnreused", bytes);)
 
 #undef FUSEBOX_FIELDS

@@ -24,25 +24,39 @@ Result<void> Sequence::checkRoom(size_t tokens) const {
   return {};
 }
 
-Result<Logits> Sequence::appendChunk(std::span<const int32_t> tokens, std::span<const int32_t> rows) {
-  const int32_t starts[] = {0, int32_t(tokens.size())};
-  const int32_t slots[] = {int32_t(slot)};
-  return session.step({tokens, starts, slots, rows});
+/// A step of one sequence.
+Batch Sequence::chunkOf(std::span<const int32_t> tokens, std::span<const int32_t> rows) {
+  chunkStarts[1] = int32_t(tokens.size());
+  chunkSlots[0] = int32_t(slot);
+  return {tokens, chunkStarts, chunkSlots, rows};
 }
 
-Result<Logits> Sequence::append(std::span<const int32_t> tokens, const ChunkDone &done) {
-  FUSEBOX_TRY(checkRoom(tokens.size()));
+/// Appends tokens in chunks; `step` runs each, its result for the last is the result.
+template <class Step>
+auto Sequence::appendChunks(std::span<const int32_t> tokens, const ChunkDone &done, Step step) {
+  using Answer = decltype(step(Batch()));
+  if (auto room = checkRoom(tokens.size()); !room)
+    return Answer(room.error());
   size_t chunk = session.options().maxStepTokens;
   for (size_t first = 0;; first += chunk) {
     auto part = tokens.subspan(first, std::min(chunk, tokens.size() - first));
     bool last = first + part.size() == tokens.size();
     const int32_t lastRow[] = {int32_t(part.size()) - 1};
-    FUSEBOX_ASSIGN(Logits logits, appendChunk(part, std::span(lastRow).first(last ? 1 : 0)));
-    if (done && !done(first + part.size()))
-      return resourceError("cancelled");
-    if (last)
-      return logits;
+    Answer answer = step(chunkOf(part, std::span(lastRow).first(last ? 1 : 0)));
+    if (answer && done && !done(first + part.size()))
+      return Answer(resourceError("cancelled"));
+    if (!answer || last)
+      return answer;
   }
+}
+
+Result<Logits> Sequence::append(std::span<const int32_t> tokens, const ChunkDone &done) {
+  return appendChunks(tokens, done, [&](const Batch &batch) { return session.step(batch); });
+}
+
+Result<RankedLogits> Sequence::appendRanked(std::span<const int32_t> tokens, uint32_t count,
+                                            const ChunkDone &done) {
+  return appendChunks(tokens, done, [&](const Batch &batch) { return session.stepRanked(batch, count); });
 }
 
 Result<void> Sequence::appendAll(std::span<const int32_t> tokens,
@@ -53,7 +67,7 @@ Result<void> Sequence::appendAll(std::span<const int32_t> tokens,
   std::iota(rows.begin(), rows.end(), 0);
   for (size_t first = 0; first < tokens.size(); first += chunk) {
     auto part = tokens.subspan(first, std::min(chunk, tokens.size() - first));
-    FUSEBOX_ASSIGN(Logits logits, appendChunk(part, std::span(rows).first(part.size())));
+    FUSEBOX_ASSIGN(Logits logits, session.step(chunkOf(part, std::span(rows).first(part.size()))));
     FUSEBOX_TRY(take(first, logits));
   }
   return {};

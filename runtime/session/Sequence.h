@@ -21,6 +21,7 @@ public:
   Sequence(const Sequence &) = delete;
 
   uint32_t length() const { return session.length(slot); }
+  uint32_t vocabulary() const { return session.model().vocabulary; }
   /// Tokens that can still be appended.
   uint32_t room() const { return session.contextTokens() - length(); }
 
@@ -28,6 +29,13 @@ public:
   /// ones computed. The chunks' size does not show in the bits on the CPU. What exceeds the context is
   /// refused whole.
   Result<Logits> append(std::span<const int32_t> tokens, const ChunkDone &done = {});
+
+  /// The same with the `count` largest logits of the last token only (Session::stepRanked).
+  Result<RankedLogits> appendRanked(std::span<const int32_t> tokens, uint32_t count,
+                                    const ChunkDone &done = {});
+
+  /// All logits of the last token appended.
+  Result<Logits> lastLogits() { return session.lastLogits(); }
 
   /// Appends tokens and hands out the logits of all: `take(first, logits)` gets those of tokens
   /// [first, first + logits.rows) of `tokens`, chunk by chunk.
@@ -42,7 +50,9 @@ private:
   uint32_t slot;
 
   Result<void> checkRoom(size_t tokens) const;
-  Result<Logits> appendChunk(std::span<const int32_t> tokens, std::span<const int32_t> rows);
+  template <class Step> auto appendChunks(std::span<const int32_t> tokens, const ChunkDone &done, Step step);
+  Batch chunkOf(std::span<const int32_t> tokens, std::span<const int32_t> rows);
+  int32_t chunkStarts[2] = {}, chunkSlots[1] = {}; ///< of the step under way
 };
 
 } // namespace fusebox

@@ -4,6 +4,8 @@
 #include "runtime/weights/WeightStore.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 using namespace fusebox;
 
@@ -202,7 +204,9 @@ StepView Session::view(const Batch &batch) {
   return step;
 }
 
-Result<Logits> Session::step(const Batch &batch) {
+/// Runs the schedule on a batch and fetches what is wanted of it; the slots are as before if either fails.
+Result<void> Session::runStep(const Batch &batch, uint32_t selection,
+                              const std::function<Result<void>()> &fetch) {
   FUSEBOX_TRY(checkBatch(batch));
   std::vector<uint32_t> counts;
   for (size_t s = 0; s < batch.slots.size(); ++s)
@@ -212,12 +216,89 @@ Result<Logits> Session::step(const Batch &batch) {
   LaunchObserver observer;
   if (nodeObserver)
     observer = [&](const LaunchReport &report) { return this->report(report, view); };
-  auto run = launch(stream, bound, view, observer);
-  auto logits = run ? fetchLogits(uint32_t(batch.logitsRows.size())) : Result<Logits>(run.error());
-  if (!logits)
+  lastRows = uint32_t(batch.logitsRows.size());
+  auto done = launch(stream, bound, view, observer, selection);
+  if (done)
+    done = fetch();
+  if (!done)
     for (size_t s = 0; s < batch.slots.size(); ++s)
       pages.truncate(uint32_t(batch.slots[s]), pages.length(uint32_t(batch.slots[s])) - counts[s]);
+  return done;
+}
+
+Result<Logits> Session::step(const Batch &batch) {
+  Logits logits;
+  FUSEBOX_TRY(runStep(batch, 0, [&]() -> Result<void> {
+    FUSEBOX_ASSIGN(logits, fetchLogits(lastRows));
+    return {};
+  }));
   return logits;
+}
+
+Result<RankedLogits> Session::stepRanked(const Batch &batch, uint32_t count) {
+  if (count == 0 || count > loaded->model.vocabulary)
+    return usageError("the " + std::to_string(count) + " largest of " +
+                      std::to_string(loaded->model.vocabulary) + " logits can't be listed");
+  auto selection = std::find_if(loaded->selections.begin(), loaded->selections.end(),
+                                [&](const plan::Selection &s) { return s.count >= count; });
+  bool onDevice = selection != loaded->selections.end();
+  FUSEBOX_TRY(runStep(batch, onDevice ? selection->count : 0, [&]() -> Result<void> {
+    if (onDevice)
+      return fetchSelection(*selection, count);
+    FUSEBOX_ASSIGN(Logits logits, fetchLogits(lastRows));
+    rankOnHost(logits, count);
+    return {};
+  }));
+  return RankedLogits{rankedHeaders.data(), rankedValues.data(), lastRows, count};
+}
+
+/// Copies what a selection left, the first `count` values of each row.
+Result<void> Session::fetchSelection(const plan::Selection &selection, uint32_t count) {
+  using plan::SelectedRow, plan::SelectedValue;
+  if (lastRows == 0)
+    return synchronise(stream);
+  uint64_t stride = loaded->buffers[selection.buffer].bytesPerUnit;
+  uint64_t last = sizeof(SelectedRow) + count * sizeof(SelectedValue);
+  hostValue.resize((lastRows - 1) * stride + last);
+  FUSEBOX_TRY(download(stream, hostValue, bufferAddresses[selection.buffer]));
+  rankedHeaders.resize(lastRows);
+  rankedValues.resize(size_t(lastRows) * count);
+  for (uint32_t row = 0; row < lastRows; ++row) {
+    const std::byte *from = hostValue.data() + row * stride;
+    std::memcpy(&rankedHeaders[row], from, sizeof(SelectedRow));
+    std::memcpy(&rankedValues[size_t(row) * count], from + sizeof(SelectedRow),
+                count * sizeof(SelectedValue));
+    rankedHeaders[row].listed = std::min(rankedHeaders[row].listed, count);
+  }
+  return {};
+}
+
+/// Fills in rows as the device would, but for the sums, which nobody needs where all logits are at hand.
+void Session::rankOnHost(const Logits &logits, uint32_t count) {
+  using plan::SelectedValue;
+  auto before = [](const SelectedValue &a, const SelectedValue &b) {
+    return a.value != b.value ? a.value > b.value : a.index < b.index;
+  };
+  rankedHeaders.resize(logits.rows);
+  rankedValues.resize(size_t(logits.rows) * count);
+  std::vector<SelectedValue> heap; // the least of those kept is on top
+  for (uint32_t row = 0; row < logits.rows; ++row) {
+    heap.clear();
+    for (uint32_t id = 0; id < logits.vocabulary; ++id) {
+      SelectedValue value = {logits.row(row)[id], id};
+      if (std::isnan(value.value) || (heap.size() == count && !before(value, heap.front())))
+        continue;
+      if (heap.size() == count) {
+        std::pop_heap(heap.begin(), heap.end(), before);
+        heap.pop_back();
+      }
+      heap.push_back(value);
+      std::push_heap(heap.begin(), heap.end(), before);
+    }
+    std::sort_heap(heap.begin(), heap.end(), before);
+    std::copy(heap.begin(), heap.end(), rankedValues.begin() + ptrdiff_t(size_t(row) * count));
+    rankedHeaders[row] = {std::nanf(""), uint32_t(heap.size())};
+  }
 }
 
 Result<Logits> Session::fetchLogits(uint32_t rows) {

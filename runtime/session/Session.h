@@ -47,6 +47,21 @@ struct Logits {
   std::span<const float> row(uint32_t r) const { return {values + size_t(r) * vocabulary, vocabulary}; }
 };
 
+/// The most likely tokens of each row of logits.
+struct RankedLogits {
+  /// Larger logits first, of equal ones the lower id; NaNs are left out. Fewer than were asked for only if
+  /// the row has no more.
+  std::span<const plan::SelectedValue> row(uint32_t r) const {
+    return {values + size_t(r) * stride, headers[r].listed};
+  }
+  /// Sum of exp(logit − largest logit) over the whole row; NaN where the device did not compute it.
+  float weightSum(uint32_t r) const { return headers[r].weightSum; }
+
+  const plan::SelectedRow *headers = nullptr;
+  const plan::SelectedValue *values = nullptr;
+  uint32_t rows = 0, stride = 0;
+};
+
 /// A node's value, reported while its launch's buffers hold it.
 struct NodeReport {
   std::string_view block; ///< empty outside repeated blocks
@@ -74,6 +89,13 @@ public:
   /// Runs one step. Fails with ErrorKind::Usage on a malformed batch, with ErrorKind::Resource when a
   /// sequence would outgrow the context or the KV cache is full; the slots are unchanged then.
   Result<Logits> step(const Batch &batch);
+
+  /// The same, but of each row only the `count` largest logits are read: where the device finds them, in one
+  /// small copy, else by the host. Valid until the session's next step.
+  Result<RankedLogits> stepRanked(const Batch &batch, uint32_t count);
+
+  /// All logits of the step before, which may have been ranked.
+  Result<Logits> lastLogits() { return fetchLogits(lastRows); }
 
   /// Tokens in a slot.
   uint32_t length(uint32_t slot) const { return pages.length(slot); }
@@ -110,12 +132,18 @@ private:
   std::vector<int32_t> positions, tokenSequence, blockTable;
   std::vector<float> hostLogits;
   std::vector<std::byte> hostValue;
+  std::vector<plan::SelectedRow> rankedHeaders;
+  std::vector<plan::SelectedValue> rankedValues;
+  uint32_t lastRows = 0; ///< logits rows of the last step
 
   Result<Bindings> makeBindings(const WeightFiles &files);
   Result<void> checkBatch(const Batch &batch) const;
   StepView view(const Batch &batch);
   Result<void> report(const LaunchReport &launch, const StepView &step);
+  Result<void> runStep(const Batch &batch, uint32_t selection, const std::function<Result<void>()> &fetch);
   Result<Logits> fetchLogits(uint32_t rows);
+  Result<void> fetchSelection(const plan::Selection &selection, uint32_t count);
+  void rankOnHost(const Logits &logits, uint32_t count);
 };
 
 } // namespace fusebox

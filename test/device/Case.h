@@ -24,11 +24,13 @@ void addHeadCases(std::vector<Case> &cases);
 void addAttentionCases(std::vector<Case> &cases);
 void addPointwiseCases(std::vector<Case> &cases);
 void addPrefillCases(std::vector<Case> &cases);
+void addSelectionCases(std::vector<Case> &cases);
 /// Timings, each beside the floor that memory bandwidth sets. `multiprocessors` shapes the kernels as for a
 /// run.
 void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors);
 void addDecodeCases(std::vector<Case> &cases, unsigned multiprocessors);
 void addPrefillSpeedCases(std::vector<Case> &cases);
+void addSelectionSpeedCases(std::vector<Case> &cases);
 
 /// Bytes a second of the fastest read of memory in this run (addBandwidthCases sets it).
 extern double measuredBandwidth;

@@ -31,7 +31,7 @@ struct DecodeStep {
   Gpu &gpu;
   const ModelShape &m;
   int rows, context, pages;
-  Memory weights, x, q, k, v, normedQ, attended, gated, kv, angleTable, logitsOut, ids, best, arrived;
+  Memory weights, x, q, k, v, normedQ, attended, gated, kv, angleTable, logitsOut, groups, chosen;
   Memory gains, frequencies;
   size_t layerBytes, poolBytes;
   DeviceStep step;
@@ -57,16 +57,16 @@ struct DecodeStep {
     k = gpu.allocate(r * kvColumns() * 2), v = gpu.allocate(r * kvColumns() * 2);
     gated = gpu.allocate(r * m.intermediate * 2), angleTable = gpu.allocate(r * m.headDim * 4);
     logitsOut = gpu.allocate(r * m.vocabulary * 4);
-    ids = gpu.allocate(r * 4), best = gpu.allocate(r * 8), arrived = gpu.allocate(r * 4);
-    for (Memory *memory : {&best, &arrived})
-      gpu.fill(*memory, 0);
+    groups = gpu.allocate(r * (size_t(m.vocabulary) / 4 + 65536)), chosen = gpu.allocate(r * 64);
     std::vector<int> tokens, positions, sequences;
     for (int b = 0; b < rows; ++b)
       tokens.push_back(b * 37 % m.vocabulary), positions.push_back(context - 1), sequences.push_back(b);
     step = gpu.step(tokens, positions, sequences, pages);
-    // The chosen ids are the next replay's tokens, as in generation.
-    step.view.token = reinterpret_cast<const int32_t *>(ids.address);
-    gpu.copyToDevice(ids.address, tokens.data(), r * 4);
+    // A single chosen id is the next replay's token, as in generation: it stands behind the sum, the number
+    // and the logit.
+    if (rows == 1)
+      step.view.token = reinterpret_cast<const int32_t *>(chosen.address + 12);
+    gpu.fill(chosen, 0);
   }
 
   void layer(int l, unsigned parts) {
@@ -109,7 +109,8 @@ struct DecodeStep {
       return;
     gpu.launch(logits(m, rows, gpu.multiprocessors), {logitsOut.address, x.address, table, gains.address},
                step.view);
-    gpu.launch(pick(m), {ids.address, logitsOut.address, best.address, arrived.address}, step.view);
+    gpu.launch(largestGroups(m), {groups.address, logitsOut.address}, step.view);
+    gpu.launch(largest(m, 1), {chosen.address, groups.address, logitsOut.address}, step.view);
   }
 };
 
@@ -124,7 +125,8 @@ std::vector<cuda::KernelRequest> decodeKernels(const ModelShape &m, int rows, in
           gateUp(m, rows, multiprocessors),
           down(m, rows, multiprocessors),
           logits(m, rows, multiprocessors),
-          pick(m)};
+          largestGroups(m),
+          largest(m, 1)};
 }
 
 Case decodeCase(const ModelShape &m, int rows, int context, unsigned multiprocessors) {

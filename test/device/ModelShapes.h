@@ -94,6 +94,11 @@ inline cuda::KernelRequest angles(const ModelShape &m) {
 inline cuda::KernelRequest embedding(const ModelShape &m) {
   return {"embed", {{"columns", m.hidden}, {"tableType", 3}, {"outType", 3}, {"scale", 1}}};
 }
-inline cuda::KernelRequest pick(const ModelShape &m) { return {"argmax", {{"vocabulary", m.vocabulary}}}; }
+inline cuda::KernelRequest largestGroups(const ModelShape &m) {
+  return {"largest_groups", {{"vocabulary", m.vocabulary}}};
+}
+inline cuda::KernelRequest largest(const ModelShape &m, int count) {
+  return {"largest", {{"vocabulary", m.vocabulary}, {"count", count}}};
+}
 
 } // namespace fusebox::gputest

@@ -1,4 +1,4 @@
-// embed, select_rows, glu, add, scale, softcap and argmax.
+// embed, select_rows, glu, add, scale and softcap.
 #include "test/device/Reference.h"
 
 namespace fusebox::gputest {
@@ -54,28 +54,6 @@ Case embedCase() {
           }};
 }
 
-Case argmaxCase() {
-  KernelRequest kernel{"argmax", {{"vocabulary", 151936}}};
-  return {"argmax, ties", {kernel}, [=](Gpu &gpu) {
-            const size_t vocabulary = 151936;
-            std::vector<float> logits(2 * vocabulary, -3.f);
-            logits[100000] = logits[77] = logits[150000] = -1.f;
-            logits[vocabulary + 151935] = 2.f;
-            Memory in = gpu.upload(logits), out = gpu.allocate(8), best = gpu.allocate(16),
-                   arrived = gpu.allocate(8);
-            gpu.fill(best, 0);
-            gpu.fill(arrived, 0);
-            std::vector<int> zeros(2, 0);
-            DeviceStep step = gpu.step(zeros, zeros, zeros, 1);
-            for (int repeat = 0; repeat < 2; ++repeat)
-              gpu.launch(kernel, {out.address, in.address, best.address, arrived.address}, step.view);
-            gpu.synchronise("argmax");
-            std::vector<int> got = gpu.download<int>(out, 2);
-            return Outcome{got[0] == 77 && got[1] == 151935,
-                           std::to_string(got[0]) + ", " + std::to_string(got[1])};
-          }};
-}
-
 } // namespace
 
 void addPointwiseCases(std::vector<Case> &cases) {
@@ -90,7 +68,6 @@ void addPointwiseCases(std::vector<Case> &cases) {
   cases.push_back(binaryCase(
       "softcap", {"softcap", {{"columns", 1000}, {"type", 3}, {"cap", 2}}},
       [](double a, double) { return 2 * std::tanh(a / 2); }, 1e-6));
-  cases.push_back(argmaxCase());
 }
 
 } // namespace fusebox::gputest

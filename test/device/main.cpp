@@ -68,6 +68,7 @@ std::vector<Case> checkCases() {
   addLinearCases(cases);
   addAttentionCases(cases);
   addPrefillCases(cases);
+  addSelectionCases(cases);
   return cases;
 }
 
@@ -76,6 +77,7 @@ std::vector<Case> benchCases(unsigned multiprocessors) {
   addBandwidthCases(cases, multiprocessors);
   addDecodeCases(cases, multiprocessors);
   addPrefillSpeedCases(cases);
+  addSelectionSpeedCases(cases);
   return cases;
 }
 
@@ -83,7 +85,8 @@ std::vector<Case> benchCases(unsigned multiprocessors) {
 int compileAll(const Options &options, const std::vector<Case> &cases) {
   std::vector<std::pair<std::string, std::string>> kernels = {{readKernelName, readKernelSource}};
   for (const Case &c : cases)
-    for (const cuda::KernelRequest &request : c.kernels)
+    for (const cuda::KernelRequest &request :
+         c.name.find(options.filter) == std::string::npos ? std::vector<cuda::KernelRequest>() : c.kernels)
       kernels.push_back({cuda::kernelName(request), expect(cuda::kernelSource(request))});
   std::sort(kernels.begin(), kernels.end());
   kernels.erase(std::unique(kernels.begin(), kernels.end()), kernels.end());

@@ -2,6 +2,18 @@
 // RUN: fusebox-opt %s --select-kernels=targets=cpu:x86-64-v3 | FileCheck %s
 // RUN: fusebox-opt %s --select-kernels=targets=cpu:x86-64-v3,cpu:x86-64-v4 | FileCheck %s --check-prefix=TWO
 
+// RUN: fusebox-opt %s --select-kernels=targets=cuda:sm_90a | FileCheck %s --check-prefix=LARGEST
+// RUN: fusebox-opt %s --select-kernels=targets=cuda:sm_90a --plan-memory --schedule | FileCheck %s --check-prefix=LAUNCH
+
+// A GPU finds the largest logits itself, in steps that ask for them.
+// LARGEST: %logits = plan.call "head" rows logits_rows
+// LARGEST: %[[G:.*]] = plan.call "largest_groups" rows logits_rows {{.*}} (out, %logits) nodes [""] {selects = 1 : i64}
+// LARGEST: plan.call "largest" rows logits_rows {{.*}} (out, %[[G]], %logits) nodes [""] {selects = 1 : i64}{{.*}} -> tensor<?x16xf32>
+// LARGEST: plan.call "largest" {{.*}} {selects = 256 : i64}{{.*}} -> tensor<?x528xf32>
+// LARGEST: plan.yield %logits
+// LAUNCH: plan.launch "largest_groups" {{.*}} barrier values [] {selects = 1 : i64}
+// LAUNCH: plan.launch "largest" {{.*}} barrier values [] {selects = 1 : i64}
+
 // TWO: plan.program @"cpu:x86-64-v3"
 // TWO: plan.program @"cpu:x86-64-v4"
 

@@ -55,20 +55,22 @@ double kvBytesPerToken(const plan::Program &program) {
   return bytes;
 }
 
-/// Milliseconds of a decode step at a context: the median of 64.
+/// Milliseconds of a greedy decode step around a context, each token chosen on the device and fed to the next
+/// step: the median of 64.
 double decodeTime(Session &session, std::span<const int32_t> prompt) {
   expect(session.truncate(0, 0));
   uint32_t most = session.options().maxStepTokens;
+  prompt = prompt.first(prompt.size() - 40);
   for (size_t first = 0; first < prompt.size(); first += most)
     step(session, 0, prompt.subspan(first, std::min<size_t>(most, prompt.size() - first)), 1);
-  int32_t token = 11;
+  int32_t token = 11, starts[] = {0, 1}, slots[] = {0}, rows[] = {0};
   std::vector<double> times;
   for (int i = 0; i < 72; ++i) {
     double begin = seconds();
-    step(session, 0, {&token, 1}, 1);
+    RankedLogits ranked = expect(session.stepRanked({{&token, 1}, starts, slots, rows}, 1));
+    token = int32_t(ranked.row(0)[0].index);
     if (i >= 8)
       times.push_back((seconds() - begin) * 1e3);
-    expect(session.truncate(0, uint32_t(prompt.size())));
   }
   return median(times);
 }
@@ -113,8 +115,8 @@ int benchModel(const Options &options, const std::string &folder) {
     double ms = decodeTime(*session, std::span(tokens).first(context));
     double floor =
         options.bandwidth > 0 ? (bytes.read + perToken * double(context)) / options.bandwidth * 1e3 : 0;
-    print("%-18s decode at %zu tokens: %.3f ms a token with logits on the host, %.2f x floor (%.3f ms)\n",
-          name.c_str(), context, ms, floor > 0 ? ms / floor : 0, floor);
+    print("%-18s decode at %zu tokens: %.3f ms a token, %.2f x floor (%.3f ms)\n", name.c_str(), context, ms,
+          floor > 0 ? ms / floor : 0, floor);
   }
   std::vector<double> times;
   for (int i = 0; i < 6; ++i) {

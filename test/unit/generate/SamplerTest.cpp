@@ -1,9 +1,11 @@
 #include "runtime/generate/Sampler.h"
 #include "runtime/generate/StopStrings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <map>
+#include <random>
 
 using namespace fusebox;
 
@@ -71,6 +73,99 @@ TEST(Sampler, RepeatPenaltyTurnsGreedyAwayFromRecentTokens) {
   EXPECT_EQ(Sampler(options).sample(logits, recent), 1);
   options.repeatLast = 0;
   EXPECT_EQ(Sampler(options).sample(logits, recent), 0);
+}
+
+namespace {
+/// The largest logits in order, without NaNs, and the sum of weights as a device computes it.
+struct Ranked {
+  std::vector<plan::SelectedValue> top;
+  float weightSum = 0;
+  bool complete = false;
+};
+Ranked rank(std::span<const float> logits, size_t count) {
+  Ranked ranked;
+  for (size_t id = 0; id < logits.size(); ++id)
+    if (!std::isnan(logits[id]))
+      ranked.top.push_back({logits[id], uint32_t(id)});
+  std::stable_sort(ranked.top.begin(), ranked.top.end(), [](auto &a, auto &b) { return a.value > b.value; });
+  for (auto &value : ranked.top)
+    ranked.weightSum += std::exp(value.value - ranked.top[0].value);
+  ranked.complete = ranked.top.size() <= count;
+  ranked.top.resize(std::min(ranked.top.size(), count));
+  return ranked;
+}
+
+/// Draws with both samplers over many texts; returns how often the largest logits alone decided.
+int sameFromTheLargest(const SamplingOptions &options, double spread, bool ties = false) {
+  Sampler all(options), largest(options);
+  std::mt19937 engine(11);
+  std::normal_distribution<float> normal(0, float(spread));
+  std::vector<int32_t> recent;
+  int decided = 0;
+  for (int i = 0; i < 200; ++i) {
+    std::vector<float> logits(2000);
+    for (float &logit : logits)
+      logit = ties ? std::round(normal(engine)) : normal(engine);
+    logits[engine() % logits.size()] = NAN;
+    Ranked ranked = rank(logits, 256);
+    auto id = largest.sampleRanked(ranked.top, ranked.complete, ranked.weightSum, recent);
+    decided += id.has_value();
+    int32_t want = all.sample(logits, recent);
+    EXPECT_EQ(id ? *id : largest.sample(logits, recent), want);
+    recent.push_back(i % 3 ? int32_t(ranked.top[size_t(engine() % 30)].index) : want);
+  }
+  return decided;
+}
+} // namespace
+
+TEST(RankedSampler, TopKIsDecidedByTheLargest) {
+  SamplingOptions options;
+  EXPECT_EQ(sameFromTheLargest(options, 3), 200);
+  EXPECT_EQ(sameFromTheLargest(options, 1, /*ties=*/true), 200);
+  options.topK = 256;
+  EXPECT_EQ(sameFromTheLargest(options, 1), 200);
+}
+
+TEST(RankedSampler, RepeatPenaltyIsDecidedWhereListedTokensStayInFront) {
+  SamplingOptions options;
+  options.repeatPenalty = 1.3;
+  EXPECT_EQ(sameFromTheLargest(options, 3), 200);
+  options.temperature = 0;
+  EXPECT_EQ(sameFromTheLargest(options, 3), 200);
+  options.temperature = 1, options.topK = 256, options.minP = 0, options.topP = 1;
+  EXPECT_LT(sameFromTheLargest(options, 3), 100);
+  options.repeatPenalty = 0.7;
+  EXPECT_LT(sameFromTheLargest(options, 3), 2);
+}
+
+TEST(RankedSampler, WithoutTopKTheSumOfWeightsDecides) {
+  SamplingOptions options;
+  options.topK = 0, options.minP = 0, options.topP = 0.9;
+  EXPECT_GT(sameFromTheLargest(options, 3), 100);
+  options.repeatPenalty = 1.1;
+  EXPECT_GT(sameFromTheLargest(options, 4), 30);
+  options.topK = 1000;
+  EXPECT_GT(sameFromTheLargest(options, 6), 20);
+  options.topK = 0, options.topP = 1, options.minP = 0.05;
+  EXPECT_EQ(sameFromTheLargest(options, 3), 200);
+  options.minP = 0; // the whole vocabulary
+  EXPECT_EQ(sameFromTheLargest(options, 3), 0);
+}
+
+TEST(RankedSampler, NeedsOneForGreedyAndAllWhereNothingCuts) {
+  SamplingOptions options;
+  EXPECT_EQ(Sampler(options).ranksNeeded(), 256u);
+  EXPECT_EQ(Sampler(plain(0)).ranksNeeded(), 1u);
+  EXPECT_EQ(Sampler(plain(1)).ranksNeeded(), 0u);
+  options = plain(0);
+  options.repeatPenalty = 1.1;
+  EXPECT_EQ(Sampler(options).ranksNeeded(), 256u);
+}
+
+TEST(RankedSampler, NotANumberIsNeverChosen) {
+  std::vector<float> logits = {NAN, -INFINITY, NAN};
+  EXPECT_EQ(Sampler(plain(0)).sample(logits, {}), 1);
+  EXPECT_EQ(Sampler(plain(0)).sampleRanked({}, true, 0, {}), std::optional<int32_t>(0));
 }
 
 TEST(StopStrings, HoldsBackWhatMayBecomeAStop) {

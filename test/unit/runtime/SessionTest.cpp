@@ -4,9 +4,11 @@
 #include "support/AtomicFile.h"
 #include "test/unit/runtime/ToyModel.h"
 
+#include <algorithm>
 #include <cstring>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <numeric>
 
 using namespace fusebox;
 using namespace fusebox::toy;
@@ -58,6 +60,29 @@ TEST_F(SessionTest, LogitsAreTheReferencesToTheBit) {
   EXPECT_EQ(logits->rows, 1u);
   EXPECT_EQ(sequence.length(), 10u);
   expectRow(logits->row(0), model.reference(tokens), 9);
+}
+
+TEST_F(SessionTest, RankedStepsListTheLargestLogitsInOrder) {
+  auto session = open();
+  auto tokens = someTokens(10);
+  Sequence sequence(*session);
+  auto ranked = sequence.appendRanked(tokens, 5);
+  ASSERT_TRUE(ranked) << ranked.error().message;
+  auto expected = model.reference(tokens);
+  auto last = std::span(expected).subspan(9 * vocabulary, vocabulary);
+  std::vector<uint32_t> ids(vocabulary);
+  std::iota(ids.begin(), ids.end(), 0u);
+  std::stable_sort(ids.begin(), ids.end(), [&](uint32_t a, uint32_t b) { return last[a] > last[b]; });
+  ASSERT_EQ(ranked->row(0).size(), 5u);
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(ranked->row(0)[i].index, ids[i]);
+    EXPECT_EQ(ranked->row(0)[i].value, last[ids[i]]);
+  }
+  auto all = sequence.lastLogits();
+  ASSERT_TRUE(all);
+  expectRow(all->row(0), expected, 9);
+  EXPECT_FALSE(sequence.appendRanked({tokens.data(), 1}, 0));
+  EXPECT_FALSE(sequence.appendRanked({tokens.data(), 1}, vocabulary + 1));
 }
 
 TEST_F(SessionTest, ChunksThreadsAndDecodeDontShowInTheBits) {
