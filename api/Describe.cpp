@@ -106,6 +106,8 @@ static Result<ordered_json> describePlan(const std::string &path) {
     FUSEBOX_ASSIGN(std::string text, reader.readText(*remarks));
     ordered_json parsed = ordered_json::parse(text);
     result["remarks"] = parsed.is_object() ? parsed.value("remarks", ordered_json::array()) : parsed;
+    if (parsed.is_object() && parsed.contains("verdicts"))
+      result["verdicts"] = parsed["verdicts"];
   }
   return result;
 }

@@ -2,7 +2,6 @@
 #include "check/Rebalance.h"
 
 #include "passes/analysis/Rounding.h"
-#include "passes/analysis/WeightKernels.h"
 #include "support/Float.h"
 
 #include <algorithm>
@@ -43,6 +42,16 @@ int levelling(double q, double k) {
   if (!(q > 0) || !(k > 0) || !std::isfinite(q) || !std::isfinite(k))
     return 0;
   return int(std::lround(std::log2(k / q) / 2));
+}
+
+/// Notes how uneven a pair is, and would be with that exponent for q.
+void noteUneven(Balance &balance, double q, double k, int exponent) {
+  if (!(q > 0) || !(k > 0) || !std::isfinite(q) || !std::isfinite(k))
+    return;
+  auto uneven = [](double a, double b) { return std::max(a / b, b / a); };
+  balance.unevenBefore = std::max(balance.unevenBefore, uneven(q, k));
+  balance.unevenAfter =
+      std::max(balance.unevenAfter, uneven(std::ldexp(q, exponent), std::ldexp(k, -exponent)));
 }
 
 /// Smallest normal value; below it a type loses digits.
@@ -105,6 +114,7 @@ Balance fusebox::levelGains(const ModelFacts &facts) {
         bool holds = exponent == 0 || (exact(q, exponent) && exact(k, -exponent));
         layer.held += !holds;
         layer.moved += holds && exponent != 0;
+        noteUneven(balance, largest(q), largest(k), holds ? exponent : 0);
         for (int64_t j : elements)
           layer.exponents[g][size_t(j)] = holds ? exponent : 0;
       }
@@ -113,27 +123,29 @@ Balance fusebox::levelGains(const ModelFacts &facts) {
   return balance;
 }
 
-Balance fusebox::levelRows(const ModelFacts &facts) {
+Balance fusebox::levelRows(const ModelFacts &facts, const ModelMeasures &measures) {
   Balance balance;
   int64_t d = facts.headDim, queries = facts.queriesPerKey();
-  for (const LayerFacts &weights : facts.layers) {
+  for (size_t l = 0; l < facts.layers.size(); ++l) {
+    const LayerFacts &weights = facts.layers[l];
+    const LayerMeasures &measured = measures.layers[l];
     LayerBalance layer;
-    ColumnScales gain = weights.attnNorm ? ColumnScales(weights.attnNorm->gain) : ColumnScales(facts.hidden);
-    auto reach = [&](const LinearFacts &linear, int64_t row) {
+    auto reach = [&](const std::vector<double> &squares, const LinearFacts &linear, int64_t row) {
       double bias = linear.bias.empty() ? 0 : std::fabs(linear.bias[size_t(row)]);
-      return std::sqrt(double(facts.hidden) * sumOfSquares(linear.weight, row, gain)) + bias;
+      return measured.attnRadius * std::sqrt(squares[size_t(row)]) + bias;
     };
     for (int64_t g = 0; g < facts.kvHeads; ++g) {
       layer.exponents.emplace_back(size_t(d), 0);
       for (const auto &elements : sharers(facts)) {
         double q = 0, k = 0;
         for (int64_t j : elements) {
-          k = std::max(k, reach(weights.k, g * d + j));
+          k = std::max(k, reach(measured.k, weights.k, g * d + j));
           for (int64_t h = g * queries; h < (g + 1) * queries; ++h)
-            q = std::max(q, reach(weights.q, h * d + j));
+            q = std::max(q, reach(measured.q, weights.q, h * d + j));
         }
         int exponent = levelling(q, k);
         layer.moved += exponent != 0;
+        noteUneven(balance, q, k, exponent);
         for (int64_t j : elements)
           layer.exponents.back()[size_t(j)] = exponent;
       }
@@ -141,6 +153,10 @@ Balance fusebox::levelRows(const ModelFacts &facts) {
     balance.layers.push_back(std::move(layer));
   }
   return balance;
+}
+
+Balance fusebox::levelModel(const ModelFacts &facts, const ModelMeasures &measures) {
+  return facts.qkNorm != QkNorm::None ? levelGains(facts) : levelRows(facts, measures);
 }
 
 Heuristic fusebox::heuristicAfter(const ModelFacts &facts, const Balance &balance,

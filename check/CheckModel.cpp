@@ -99,13 +99,13 @@ Result<void> analyse(const LoadedModel &model, const CheckOptions &options, Chec
   AnalysisOptions analysis;
   analysis.limits = report.limits.heuristic;
   analysis.klBudget = report.limits.klBudget;
-  analysis.threads = options.threads;
-  report.analysis = analyzeModel(facts, analysis);
-  if (facts.qkNorm != QkNorm::None) {
-    Balance balance = levelGains(facts);
-    report.analysis.rebalanced = heuristicAfter(facts, balance, report.limits.heuristic);
-    report.analysis.rebalanceHeld = balance.held();
-  }
+  ModelMeasures measures = measureWeights(facts, analysisThreads(options.threads));
+  report.analysis = judgeModel(facts, measures, analysis);
+  Balance balance = levelModel(facts, measures);
+  Rebalancing &would = report.analysis.rebalancing;
+  would = {balance.moved(), balance.held(), balance.unevenBefore, balance.unevenAfter, {}};
+  if (facts.qkNorm != QkNorm::None)
+    would.heuristic = heuristicAfter(facts, balance, report.limits.heuristic);
   judge(report);
   return {};
 }

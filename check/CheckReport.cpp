@@ -103,10 +103,12 @@ void listHeuristicIssues(const CheckReport &report, bool verbose, std::vector<st
   if (heuristic.amplification > 1)
     issues.push_back(fmt::format("Estimated error amplification: {:.0f}x", heuristic.amplification));
   const HeuristicLimits &limits = report.limits.heuristic;
-  if (heuristic.variance > limits.variance / 2)
+  // Variance and a ratio near its limit only lower the score: named where nothing larger is.
+  bool named = !issues.empty() && !verbose;
+  if (!named && heuristic.variance > limits.variance / 2)
     issues.push_back(fmt::format("Largest variance of norm weights: {:.1f} (limit: {:.1f})",
                                  heuristic.variance, limits.variance));
-  if (heuristic.ratio > limits.ratio / 2 && heuristic.ratio <= limits.ratio)
+  if (!named && heuristic.ratio > limits.ratio / 2 && heuristic.ratio <= limits.ratio)
     issues.push_back(
         fmt::format("Largest max/median: {:.1f}, near the limit {:.1f}", heuristic.ratio, limits.ratio));
 }

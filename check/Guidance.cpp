@@ -22,18 +22,28 @@ std::string layerNumbers(const std::vector<int64_t> &layers) {
 }
 
 std::string rebalancing(const CheckReport &report) {
-  const Heuristic &now = report.analysis.heuristic;
-  Heuristic after = *report.analysis.rebalanced;
-  applyLimits(after, report.limits.heuristic);
-  std::string text = fmt::format("fusebox rebalance would bring the score from {:.2f} to {:.2f} ({}): "
-                                 "largest max/median {:.1f} -> {:.1f}, extreme "
-                                 "layers {} -> {}; outputs keep their bits and certificates stay as they are",
-                                 now.score, after.score, statusName(after.status), now.ratio, after.ratio,
-                                 now.extremeLayers, after.extremeLayers);
-  if (report.analysis.rebalanceHeld != 0)
+  const Rebalancing &would = report.analysis.rebalancing;
+  std::string text;
+  if (would.heuristic) {
+    const Heuristic &now = report.analysis.heuristic;
+    Heuristic after = *would.heuristic;
+    applyLimits(after, report.limits.heuristic);
+    text = fmt::format(
+        "fusebox rebalance would bring the score from {:.2f} to {:.2f} ({}): largest max/median {:.1f} -> "
+        "{:.1f}, extreme layers {} -> {}",
+        now.score, after.score, statusName(after.status), now.ratio, after.ratio, now.extremeLayers,
+        after.extremeLayers);
+  } else {
+    text = fmt::format(
+        "fusebox rebalance would move {} rotary pairs: the rows of W_q and W_k of one pair differ by up "
+        "to {:.1f} times, then {:.1f}",
+        would.moved, would.unevenBefore, would.unevenAfter);
+  }
+  text += "; outputs keep their bits and certificates stay as they are";
+  if (would.held != 0)
     text += fmt::format(
         "; {} rotary pairs would stay, because their stored gains can't hold the multiple exactly",
-        report.analysis.rebalanceHeld);
+        would.held);
   return text;
 }
 
@@ -44,8 +54,6 @@ constexpr const char *exampleSchedule = "100,000 steps of a cosine from 3e-4";
 
 /// Decoupled weight decay shrinks a weight by exp(−decay · Σ learning rates) if its gradient does not change.
 std::string decay(const CheckReport &report) {
-  constexpr double exampleRates =
-      15; // 100,000 steps of a cosine schedule from 3e-4: half the peak on average
   double limit = report.limits.heuristic.extreme, largest = 0;
   std::vector<int64_t> layers;
   bool q = false, k = false;
@@ -92,10 +100,8 @@ std::string spread(const CheckReport &report) {
 
 std::vector<std::string> fusebox::guidanceFor(const CheckReport &report) {
   std::vector<std::string> lines;
-  const Heuristic &heuristic = report.analysis.heuristic;
-  if (!heuristic.applicable())
-    return lines;
-  if (report.analysis.rebalanced && heuristic.status != Status::Compatible)
+  const Rebalancing &would = report.analysis.rebalancing;
+  if (would.moved != 0 || would.held != 0)
     lines.push_back(rebalancing(report));
   for (std::string line : {decay(report), spread(report)})
     if (!line.empty())

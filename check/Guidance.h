@@ -8,7 +8,7 @@
 
 namespace fusebox {
 
-/// A line each. Needs analysis.rebalanced for what rebalancing would do.
+/// A line each. Needs analysis.rebalancing for what rebalancing would do.
 std::vector<std::string> guidanceFor(const CheckReport &report);
 
 } // namespace fusebox

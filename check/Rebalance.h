@@ -4,6 +4,7 @@
 #pragma once
 
 #include "passes/analysis/Heuristic.h"
+#include "passes/analysis/Measures.h"
 #include "support/Result.h"
 
 #include <string>
@@ -23,15 +24,19 @@ struct LayerBalance {
 
 struct Balance {
   std::vector<LayerBalance> layers;
+  /// The largest quotient between the two sides of a pair, whichever is larger; as they are, and levelled.
+  double unevenBefore = 1, unevenAfter = 1;
   int64_t moved() const;
   int64_t held() const;
 };
 
-/// Levels q and k norms' gains, or without such norms the reach of the projections' rows (`reachQ`, `reachK`:
-/// by layer and row; not read where there are norms). A pair is held if a stored value, of the type and
-/// convention the facts name, can't hold its multiple exactly.
+/// Levels q and k norms' gains. A pair is held if a stored value, of the type and convention the facts name,
+/// can't hold its multiple exactly.
 Balance levelGains(const ModelFacts &facts);
-Balance levelRows(const ModelFacts &facts);
+/// Levels what the rows of W_q and W_k can reach, for models without norms of q and k.
+Balance levelRows(const ModelFacts &facts, const ModelMeasures &measures);
+/// The one of the two that fits the model.
+Balance levelModel(const ModelFacts &facts, const ModelMeasures &measures);
 
 /// The gain as stored (less 1 by that convention) times 2^exponent: exact in `type`'s normal range?
 bool holdsExactly(double gain, int exponent, GainConvention convention, DType type);

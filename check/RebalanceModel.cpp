@@ -3,6 +3,7 @@
 
 #include "frontends/LoadModel.h"
 #include "frontends/Resolve.h"
+#include "passes/analysis/Analysis.h"
 #include "passes/analysis/FactsFromModel.h"
 #include "support/ContentHash.h"
 #include "support/Float.h"
@@ -163,7 +164,7 @@ Result<RebalanceResult> fusebox::rebalanceModel(const std::string &name, const s
   FUSEBOX_ASSIGN(ModelFacts facts, factsFromModel(model, name));
   RebalanceResult result;
   bool normed = facts.qkNorm != QkNorm::None;
-  result.balance = normed ? levelGains(facts) : levelRows(facts);
+  result.balance = levelModel(facts, measureWeights(facts, analysisThreads(0)));
   result.before = scoreHeuristic(facts, limits);
   result.after = heuristicAfter(facts, result.balance, limits);
   if (result.balance.held() != 0)

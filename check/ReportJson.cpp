@@ -104,6 +104,17 @@ Heuristic heuristicFrom(const Json &json) {
   return heuristic;
 }
 
+Rebalancing rebalancingFrom(const Json &json) {
+  Rebalancing would;
+  would.moved = json.at("moved");
+  would.held = json.at("held");
+  would.unevenBefore = fromNumber(json.at("uneven_before"));
+  would.unevenAfter = fromNumber(json.at("uneven_after"));
+  if (const Json &heuristic = json.at("heuristic"); !heuristic.is_null())
+    would.heuristic = heuristicFrom(heuristic);
+  return would;
+}
+
 Json verdictJson(const Verdict &verdict) {
   Json layer = nullptr;
   if (verdict.layer != noLayer)
@@ -171,8 +182,12 @@ Json fusebox::reportJson(const CheckReport &report) {
                {"recommendation", recommend(report)},
                {"guidance", report.guidance},
                {"heuristic", heuristicJson(report.analysis.heuristic)}};
-  json["rebalanced"] = report.analysis.rebalanced ? heuristicJson(*report.analysis.rebalanced) : Json();
-  json["rebalance_held"] = report.analysis.rebalanceHeld;
+  const Rebalancing &would = report.analysis.rebalancing;
+  json["rebalancing"] = {{"moved", would.moved},
+                         {"held", would.held},
+                         {"uneven_before", number(would.unevenBefore)},
+                         {"uneven_after", number(would.unevenAfter)},
+                         {"heuristic", would.heuristic ? heuristicJson(*would.heuristic) : Json()}};
   Json &certificates = json["certificates"] = Json::array();
   for (const Verdict &verdict : report.analysis.verdicts)
     certificates.push_back(verdictJson(verdict));
@@ -183,9 +198,7 @@ Result<Analysis> fusebox::analysisFromJson(const Json &report, const std::string
   try {
     Analysis analysis;
     analysis.heuristic = heuristicFrom(report.at("heuristic"));
-    if (const Json &rebalanced = report.at("rebalanced"); !rebalanced.is_null())
-      analysis.rebalanced = heuristicFrom(rebalanced);
-    analysis.rebalanceHeld = report.at("rebalance_held");
+    analysis.rebalancing = rebalancingFrom(report.at("rebalancing"));
     for (const Json &entry : report.at("certificates"))
       analysis.verdicts.push_back(verdictFrom(entry));
     analysis.certified = certifiedStatus(analysis.verdicts);

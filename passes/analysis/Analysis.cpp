@@ -26,14 +26,15 @@ Status fusebox::certifiedStatus(const std::vector<Verdict> &verdicts) {
   return status;
 }
 
-Analysis fusebox::analyzeModel(const ModelFacts &facts, const AnalysisOptions &options) {
+unsigned fusebox::analysisThreads(unsigned wanted) {
   constexpr unsigned mostThreads = 16;
-  unsigned threads = options.threads;
-  if (threads == 0)
-    threads = std::clamp(std::thread::hardware_concurrency(), 1u, mostThreads);
+  return wanted != 0 ? wanted : std::clamp(std::thread::hardware_concurrency(), 1u, mostThreads);
+}
+
+Analysis fusebox::judgeModel(const ModelFacts &facts, const ModelMeasures &measures,
+                             const AnalysisOptions &options) {
   Analysis analysis;
   analysis.heuristic = scoreHeuristic(facts, options.limits);
-  ModelMeasures measures = measureWeights(facts, threads);
   double layers = double(std::max<size_t>(facts.layers.size(), 1));
   MetricInput input = {facts, measures, options.kernels, options.klBudget / layers};
   for (const Metric &metric : metrics()) {
@@ -42,4 +43,8 @@ Analysis fusebox::analyzeModel(const ModelFacts &facts, const AnalysisOptions &o
   }
   analysis.certified = certifiedStatus(analysis.verdicts);
   return analysis;
+}
+
+Analysis fusebox::analyzeModel(const ModelFacts &facts, const AnalysisOptions &options) {
+  return judgeModel(facts, measureWeights(facts, analysisThreads(options.threads)), options);
 }

@@ -67,44 +67,47 @@ std::vector<Verdict> judgeSum(const MetricInput &input, std::string_view name, s
   return judgeNode(input, node);
 }
 
-} // namespace
+/// One of a layer's two sums: the projection's rows, the norm after it, and the residual before and after.
+struct SumOfLayer {
+  std::string_view node;
+  std::vector<double> LayerMeasures::*projection;
+  std::optional<NormFacts> LayerFacts::*post;
+  double LayerMeasures::*before, LayerMeasures::*after;
+  double LayerMeasures::*meanBefore, LayerMeasures::*meanAfter;
+};
 
-std::vector<Verdict> judgeAttnResidual(const MetricInput &input) {
+std::vector<Verdict> judgeSums(const MetricInput &input, const SumOfLayer &which) {
   std::vector<Verdict> verdicts;
   for (size_t l = 0; l < input.facts.layers.size(); ++l) {
     const LayerMeasures &layer = input.measures.layers[l];
-    const auto &post = input.facts.layers[l].postAttnNorm;
-    double projected = largest(layer.o);
-    Sum sum = {post ? largestNormed(*post, input.facts.hidden) : projected,
-               layer.meanMiddle - layer.meanBefore,
-               layer.residualBefore,
-               layer.meanBefore,
-               layer.residualMiddle,
-               post.has_value(),
-               projected};
-    auto judged = judgeSum(input, node::attnResidual, l, sum);
+    const std::optional<NormFacts> &post = input.facts.layers[l].*which.post;
+    double projected = largest(layer.*which.projection);
+    Sum sum;
+    sum.added = post ? largestNormed(*post, input.facts.hidden) : projected;
+    sum.addedSquare = layer.*which.meanAfter - layer.*which.meanBefore;
+    sum.before = layer.*which.before;
+    sum.beforeSquare = layer.*which.meanBefore;
+    sum.after = layer.*which.after;
+    sum.normed = post.has_value();
+    sum.projected = projected;
+    auto judged = judgeSum(input, which.node, l, sum);
     verdicts.insert(verdicts.end(), judged.begin(), judged.end());
   }
   return verdicts;
 }
 
+} // namespace
+
+std::vector<Verdict> judgeAttnResidual(const MetricInput &input) {
+  return judgeSums(input, {node::attnResidual, &LayerMeasures::o, &LayerFacts::postAttnNorm,
+                           &LayerMeasures::residualBefore, &LayerMeasures::residualMiddle,
+                           &LayerMeasures::meanBefore, &LayerMeasures::meanMiddle});
+}
+
 std::vector<Verdict> judgeMlpResidual(const MetricInput &input) {
-  std::vector<Verdict> verdicts;
-  for (size_t l = 0; l < input.facts.layers.size(); ++l) {
-    const LayerMeasures &layer = input.measures.layers[l];
-    const auto &post = input.facts.layers[l].postMlpNorm;
-    double projected = largest(layer.down);
-    Sum sum = {post ? largestNormed(*post, input.facts.hidden) : projected,
-               layer.meanAfter - layer.meanMiddle,
-               layer.residualMiddle,
-               layer.meanMiddle,
-               layer.residualAfter,
-               post.has_value(),
-               projected};
-    auto judged = judgeSum(input, node::mlpResidual, l, sum);
-    verdicts.insert(verdicts.end(), judged.begin(), judged.end());
-  }
-  return verdicts;
+  return judgeSums(input, {node::mlpResidual, &LayerMeasures::down, &LayerFacts::postMlpNorm,
+                           &LayerMeasures::residualMiddle, &LayerMeasures::residualAfter,
+                           &LayerMeasures::meanMiddle, &LayerMeasures::meanAfter});
 }
 
 } // namespace fusebox

@@ -143,6 +143,44 @@ TEST(Heuristic, WarningModel) {
   EXPECT_EQ(result.status, Status::Warning);
 }
 
+TEST(Heuristic, PublishedQwen3ProfileScoresAsPublished) {
+  // k_norm's largest weight and median by layer, in bf16.
+  const std::pair<double, double> published[] = {{96.5, 2.28125},  {44.5, 2.34375},   {44, 2.296875},
+                                                 {14, 0.66015625}, {41.75, 2.203125}, {34, 2}};
+  std::vector<std::vector<double>> gains;
+  for (int layer = 0; layer < 28; ++layer) {
+    auto [max, median] = layer < 6 ? published[layer] : std::pair(layer < 16 ? 12.0 : 4.0, 1.5);
+    gains.emplace_back(128, median);
+    gains.back()[5] = max;
+  }
+  Heuristic result = score(gains);
+  EXPECT_EQ(result.status, Status::Incompatible);
+  EXPECT_NEAR(result.score, 0.086, 0.0005);
+  EXPECT_NEAR(result.layers[0].k->ratio, 42.3, 0.01);
+  EXPECT_EQ(result.extremeLayers, 16);
+  EXPECT_EQ(result.amplification, 1351); // 96.5 · 14, layers 0 and 3
+  EXPECT_DOUBLE_EQ(result.estimatedError, 1.351);
+}
+
+TEST(Heuristic, AmplificationAndVarianceEdges) {
+  // Ratio limit 2, so that one layer of maximum m amplifies by m.
+  auto amplified = [](double max) {
+    HeuristicLimits limits = {.extreme = 1000, .ratio = 2, .variance = 1e6, .ratioShare = 0};
+    return score({outlier(max)}, limits).score;
+  };
+  EXPECT_NEAR(amplified(5), 0.6, 1e-12) << "half the limit costs nothing";
+  EXPECT_NEAR(amplified(7.5), 0.45, 1e-12);
+  EXPECT_NEAR(amplified(10), 0.3, 1e-12) << "at the limit nothing is left";
+  // Two gains a ± v: variance v².
+  auto varying = [](double variance) {
+    double v = std::sqrt(variance);
+    return score({{3 + v, 3 - v}}, {.extreme = 1000, .ratio = 1000}).score;
+  };
+  EXPECT_NEAR(varying(5), 1, 1e-12);
+  EXPECT_NEAR(varying(7.5), 0.95, 1e-12);
+  EXPECT_NEAR(varying(10), 0.9, 1e-12);
+}
+
 TEST(Heuristic, WeightsThatAreNoNumbersAreIncompatible) {
   for (double bad : {notANumber, infinity}) {
     Heuristic result = score({outlier(bad), outlier(2)});

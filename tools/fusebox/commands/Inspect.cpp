@@ -12,7 +12,7 @@ struct InspectCommand {
   cli::CompileFlags flags;
   std::string model, phase, assembly;
   std::vector<std::string> sections = {"model", "memory", "kernels", "weights", "remarks"};
-  bool json = false;
+  bool json = false, verdicts = false;
 
   void run() const {
     fusebox_compile_options options = flags.options();
@@ -29,6 +29,37 @@ struct InspectCommand {
       std::printf("%s%s", content.c_str(), content.ends_with('\n') ? "" : "\n");
     else
       print(ordered_json::parse(content));
+    if (verdicts)
+      printVerdicts(phase.empty() ? "  " : "// ");
+  }
+
+  /// The plan's verdicts as a table, each line after `margin`: behind IR as comments, so that it can be
+  /// parsed again.
+  void printVerdicts(const char *margin) const {
+    fusebox_compile_options options = flags.options();
+    char *text = nullptr;
+    cli::check(fusebox_describe(model.c_str(), &options, &text));
+    cli::endProgress();
+    ordered_json all = ordered_json::parse(cli::takeString(text)).value("verdicts", ordered_json());
+    if (all.empty())
+      cli::fail(FUSEBOX_USAGE, "--verdicts: the plan has none; it was compiled with --fusion=none");
+    std::printf("%sverdicts\n%s%5s %-14s %-9s %-5s %-8s %10s %10s %10s %10s  reason\n", margin, margin,
+                "layer", "node", "contract", "legal", "basis", "range", "worst", "expected", "KL");
+    for (const ordered_json &entry : all) {
+      auto name = [&](const char *key) { return entry.at(key).get<std::string>(); };
+      auto number = [&](const char *key) {
+        char digits[32] = "-";
+        if (!entry.at(key).is_null())
+          std::snprintf(digits, sizeof digits, "%.4g", entry.at(key).get<double>());
+        return std::string(digits);
+      };
+      int64_t layer = entry.at("layer");
+      std::printf("%s%5s %-14s %-9s %-5s %-8s %10s %10s %10s %10s  %s\n", margin,
+                  layer < 0 ? "-" : std::to_string(layer).c_str(), name("node").c_str(),
+                  name("contract").c_str(), entry.at("legal").get<bool>() ? "yes" : "no",
+                  name("basis").c_str(), number("range").c_str(), number("deviation_worst").c_str(),
+                  number("deviation_expected").c_str(), number("kl").c_str(), name("reason").c_str());
+    }
   }
 
   void print(const ordered_json &description) const {
@@ -81,8 +112,12 @@ void cli::addInspectCommand(CLI::App &app) {
       ->delimiter(',')
       ->check(CLI::IsMember(command->sections));
   sub.add_flag("--json", command->json, "everything as JSON");
+  sub.add_flag("--verdicts", command->verdicts,
+               "also what the analysis says of each layer, node and contract")
+      ->excludes(assembly);
   command->flags.add(sub);
   sub.footer("Examples:\n  fusebox inspect smollm2.plan\n  fusebox inspect ./model --phase import\n"
+             "  fusebox inspect ./model --phase fuse --verdicts\n"
              "  fusebox inspect smollm2.plan --asm linear_bf16.576x1536");
   sub.callback([command] { command->run(); });
 }
