@@ -1,5 +1,6 @@
 #include "codegen/cuda/CudaCodegen.h"
 
+#include "codegen/cuda/EmitPointwise.h"
 #include "kernels/cuda/KernelSource.h"
 #include "runtime/cuda/CubinCache.h"
 
@@ -12,8 +13,15 @@
 using namespace mlir;
 using namespace fusebox;
 
-static cuda::KernelRequest requestOf(plan::KernelOp kernel) {
-  cuda::KernelRequest request = {kernel.getTemplateName().str(), {}};
+/// The instance that a kernel of the plan is. Fails with a diagnostic if its body can't be emitted.
+static FailureOr<cuda::KernelRequest> requestOf(plan::KernelOp kernel) {
+  cuda::KernelRequest request = {kernel.getTemplateName().str(), {}, {}};
+  if (auto body = kernel.getPointwiseAttr()) {
+    auto text = emitPointwise(SymbolTable::lookupNearestSymbolFrom<plan::PointwiseOp>(kernel, body));
+    if (failed(text))
+      return failure();
+    request.body = *text;
+  }
   for (NamedAttribute dimension : kernel.getShape()) {
     double value = 0;
     if (auto real = dyn_cast<FloatAttr>(dimension.getValue()))
@@ -38,12 +46,14 @@ LogicalResult fusebox::generateCudaCode(plan::ProgramOp program, plan::TargetOp 
   for (auto kernel : program.getBody().getOps<plan::KernelOp>()) {
     if (kernel.getTarget() != target.getSymName())
       continue;
-    cuda::KernelRequest request = requestOf(kernel);
-    auto source = cuda::kernelSource(request);
+    FailureOr<cuda::KernelRequest> request = requestOf(kernel);
+    if (failed(request))
+      return failure();
+    auto source = cuda::kernelSource(*request);
     if (!source)
       return kernel.emitError(source.error().message);
     kernels.push_back(kernel);
-    texts.push_back({cuda::kernelName(request), std::move(*source)});
+    texts.push_back({cuda::kernelName(*request), std::move(*source)});
   }
   auto cubins = cuda::compileCubins(texts, target.getMachine().str(), std::thread::hardware_concurrency());
   if (!cubins)

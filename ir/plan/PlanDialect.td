@@ -20,6 +20,7 @@ def Plan_Dialect : Dialect {
     A layer loop is one `plan.loop` in both: the IR does not grow with depth. Weights and KV caches used inside it
     stand for the current layer's.
   }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
   let useDefaultAttributePrinterParser = 1;
 }
 

@@ -76,18 +76,38 @@ def Plan_KvCacheOp : Plan_Record<"kv_cache"> {
   let assemblyFormat = "$sym_name `layers` $layers `page_tokens` $page_tokens `page_bytes` $page_bytes attr-dict";
 }
 
+def Plan_PointwiseOp : Plan_Record<"pointwise", [IsolatedFromAbove, SingleBlock]> {
+  let summary = "what a kernel computes for one element, in arith and math operations";
+  let description = [{
+    Arguments are elements of the kernel's inputs, in the types in which they lie in memory (f32 for the sum of a
+    product); `plan.yield` gives the element of the result. Arithmetic is f32, each operation rounded once; `truncf` is
+    a rounding point. `codegen` makes device code of it, alone or at the end of a kernel that computes an argument.
+
+    Example: `plan.pointwise @add(%a: bf16, %b: bf16) { %0 = arith.extf %a : bf16 to f32 … plan.yield %3 : bf16 }`
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasRegionVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The value that the body ends in.
+    ::mlir::Value getYielded();
+  }];
+}
+
 def Plan_KernelOp : Plan_Record<"kernel"> {
   let summary = "a kernel made from a template by making its shape constant";
   let description = [{
-    Kernels with the same template, shape and target are one. Dimensions of real type are f64. Codegen writes where the
-    code is: for a CPU `entry`, where the kernel starts in its target's image; for a GPU `module`.
+    Kernels with the same template, shape, pointwise body and target are one. Dimensions of real type are f64. Codegen
+    writes where the code is: for a CPU `entry`, where the kernel starts in its target's image; for a GPU `module`.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$template_name, DictionaryAttr:$shape,
-                   FlatSymbolRefAttr:$target, DefaultValuedAttr<I64Attr, "0">:$scratch_bytes,
+                   OptionalAttr<FlatSymbolRefAttr>:$pointwise, FlatSymbolRefAttr:$target,
+                   DefaultValuedAttr<I64Attr, "0">:$scratch_bytes,
                    DefaultValuedAttr<I64Attr, "0">:$block_threads, OptionalAttr<I64Attr>:$entry,
                    OptionalAttr<FlatSymbolRefAttr>:$module);
   let assemblyFormat = [{
-    $sym_name `=` $template_name $shape `on` $target (`at` $entry^)? (`in` $module^)? attr-dict
+    $sym_name `=` $template_name $shape (`computes` $pointwise^)? `on` $target (`at` $entry^)? (`in` $module^)? attr-dict
   }];
   let hasVerifier = 1;
 }
@@ -162,9 +182,10 @@ def Plan_LoopOp : Plan_Op<"loop", [SingleBlock, DeclareOpInterfaceMethods<OpAsmO
   let hasRegionVerifier = 1;
 }
 
-def Plan_YieldOp : Plan_Op<"yield", [Pure, Terminator, ParentOneOf<["GraphOp", "LoopOp", "ScheduleOp"]>]> {
-  let summary = "ends a body: a loop's next argument, or a graph's logits";
-  let arguments = (ins Optional<Plan_Rows>:$value);
+def Plan_YieldOp : Plan_Op<"yield", [Pure, Terminator, ParentOneOf<["GraphOp", "LoopOp", "ScheduleOp",
+                                                                      "PointwiseOp"]>]> {
+  let summary = "ends a body: a loop's next argument, a graph's logits, or an element of a pointwise body";
+  let arguments = (ins Optional<AnyTypeOf<[Plan_Rows, BF16, F16, F32]>>:$value);
   let assemblyFormat = "($value^ `:` type($value))? attr-dict";
 }
 

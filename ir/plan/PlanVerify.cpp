@@ -33,6 +33,16 @@ LogicalResult KernelOp::verify() {
   return success();
 }
 
+LogicalResult PointwiseOp::verifyRegions() {
+  auto isElement = [](Type type) { return type.isBF16() || type.isF16() || type.isF32(); };
+  if (!llvm::all_of(getBody().getArgumentTypes(), isElement))
+    return emitOpError("takes elements of bf16, f16 or f32");
+  auto yield = dyn_cast_or_null<YieldOp>(getBody().front().empty() ? nullptr : &getBody().front().back());
+  if (!yield || !yield.getValue() || !isElement(yield.getValue().getType()))
+    return emitOpError("must yield one element of bf16, f16 or f32");
+  return success();
+}
+
 LogicalResult BufferOp::verify() {
   if (int64_t(getBytes()) < 1 || int64_t(getOffset()) < 0)
     return emitOpError("needs at least one byte, at an offset of 0 or more");
@@ -169,6 +179,10 @@ LogicalResult ProgramOp::verifyRegions() {
     if (auto kernel = dyn_cast<KernelOp>(op);
         kernel && !symbols.lookup<TargetOp>(kernel.getTargetAttr().getAttr()))
       return kernel.emitOpError("is for ") << kernel.getTargetAttr() << ", which is no target of the program";
+    if (auto kernel = dyn_cast<KernelOp>(op);
+        kernel && kernel.getPointwise() && !symbols.lookup<PointwiseOp>(kernel.getPointwiseAttr().getAttr()))
+      return kernel.emitOpError("computes ")
+             << kernel.getPointwiseAttr() << ", which is no pointwise body of the program";
     if (auto weight = dyn_cast<WeightOp>(op))
       for (auto instance : weight.getSources().getAsRange<ArrayAttr>())
         for (auto source : instance.getAsRange<SourceAttr>())

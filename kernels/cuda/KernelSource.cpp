@@ -57,7 +57,7 @@ std::string shapeMembers(const KernelEntry &entry, const Shape &shape) {
 std::string kernelName(const KernelRequest &request) {
   uint64_t hash = 0xcbf29ce484222325ull; // FNV-1a
   const KernelEntry *entry = findKernel(request.symbol);
-  for (unsigned char c : entry ? shapeMembers(*entry, request.shape) : std::string())
+  for (unsigned char c : entry ? shapeMembers(*entry, request.shape) + request.body : std::string())
     hash = (hash ^ c) * 0x100000001b3ull;
   char text[24];
   std::snprintf(text, sizeof text, "_%012llx", static_cast<unsigned long long>(hash & 0xffffffffffffull));
@@ -70,11 +70,14 @@ Result<std::string> kernelSource(const KernelRequest &request) {
     return internalError("no CUDA kernel is called " + request.symbol);
   if (std::string reason = entry->accepts(request.shape); !reason.empty())
     return internalError("CUDA kernel " + request.symbol + ": " + reason);
+  if (request.body.empty() == entry->takesBody)
+    return internalError("CUDA kernel " + request.symbol +
+                         (request.body.empty() ? " needs a pointwise body" : " takes no pointwise body"));
   std::string source;
   std::set<std::string> seen;
   if (!inlineHeader(entry->header, seen, source))
     return internalError(std::string("a CUDA kernel header is missing: ") + entry->header);
-  source += "namespace {\nstruct S {\n" + shapeMembers(*entry, request.shape) + "};\n}\n";
+  source += "namespace {\nstruct S {\n" + shapeMembers(*entry, request.shape) + request.body + "};\n}\n";
   source += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(entry->blockThreads) + ", (" +
             entry->minBlocks + "))\n" + kernelName(request) +
             "(const __grid_constant__ fusebox::Args args, const __grid_constant__ fusebox::StepView step) "

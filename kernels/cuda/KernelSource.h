@@ -13,7 +13,7 @@ struct EmbeddedHeader {
 extern const EmbeddedHeader embeddedHeaders[];
 extern const unsigned embeddedHeaderCount;
 
-/// The identifier of an instance: the symbol, and a hash of its shape constants.
+/// The identifier of an instance: the symbol, and a hash of its shape constants and its body.
 std::string kernelName(const KernelRequest &request);
 
 /// CUDA C++ of an instance with everything it includes, for NVRTC: one extern "C" kernel called

@@ -6,6 +6,7 @@
 #include "runtime/plan/Program.h"
 #include "support/Result.h"
 
+#include <climits>
 #include <map>
 #include <span>
 #include <string>
@@ -16,10 +17,15 @@ namespace fusebox::cuda {
 /// Values of a kernel's shape constants by name; types are given as fusebox::DType values.
 using Shape = std::map<std::string, double>;
 
+/// Arguments that a launch has at most (base.cuh).
+constexpr unsigned maxArgs = 12;
+
 /// One instance of a kernel.
 struct KernelRequest {
   std::string symbol;
   Shape shape;
+  std::string body =
+      {}; ///< CUDA C++ of the struct Body that the kernel applies to each element, if it takes one
 };
 
 /// The constant `name` of a shape; a constant that is not given is 0.
@@ -29,20 +35,21 @@ inline int64_t shapeInteger(const Shape &shape, const std::string &name) {
 }
 
 struct KernelEntry {
-  const char *symbol;   ///< also the name of the device function fusebox::symbol<Shape>
-  const char *header;   ///< in kernels/cuda
-  const char *does;     ///< one line for `inspect` and the docs
-  const char *contract; ///< "exact": the rounding points of the separate kernels; see docs/numerics.md
-  std::vector<const char *> integers, reals; ///< the shape constants
-  unsigned blockThreads;
-  const char *minBlocks; ///< blocks a multiprocessor must hold: a constant expression over the shape S
-  unsigned maxRows;      ///< rows of a step it takes at most
+  const char *symbol;             ///< also the name of the device function fusebox::symbol<Shape>
+  const char *header;             ///< in kernels/cuda
+  const char *does;               ///< one line for `inspect` and the docs
+  const char *contract = "exact"; ///< the rounding points of the operations it computes; see docs/numerics.md
+  std::vector<const char *> integers, reals = {}; ///< the shape constants
+  bool takesBody = false; ///< a generated pointwise body, of what the kernel computes or reads
+  unsigned blockThreads = 256;
+  const char *minBlocks = "1"; ///< blocks a multiprocessor must hold: a constant expression over the shape S
+  unsigned maxRows = UINT_MAX; ///< rows of a step it takes at most
   /// The grid for a chip with that many multiprocessors.
   void (*grid)(const Shape &, unsigned multiprocessors, plan::GridDim (&)[3]);
   /// Dynamic shared memory of a block, in bytes.
-  unsigned (*sharedBytes)(const Shape &);
+  unsigned (*sharedBytes)(const Shape &) = [](const Shape &) { return 0u; };
   /// Empty if the kernel takes the shape; else why not.
-  std::string (*accepts)(const Shape &);
+  std::string (*accepts)(const Shape &) = [](const Shape &) { return std::string(); };
 };
 
 std::span<const KernelEntry> kernelTable();

@@ -37,8 +37,7 @@ Shape with(Shape shape, const Shape &more) {
 
 /// Products with bf16 matrices on tensor cores: at memory speed for few rows, in tiles for many.
 Result<Variants> tensorLinear(const Shape &shape, const Chip &chip) {
-  double resultType = shapeInteger(shape, "roundBeforeF32") ? double(DType::BF16) : shape.at("outType");
-  Shape common = with(shape, {{"resultType", resultType}, {"part0", shape.at("out")}});
+  Shape common = with(shape, {{"part0", shape.at("out")}});
   Variants variants;
   for (uint32_t rows : {4u, 8u, 16u}) {
     Shape skinny = common;
@@ -65,15 +64,13 @@ Result<Variants> linear(const Shape &shape, const Chip &chip) {
   if (shapeInteger(shape, "in") % blockSize(typeOf(shape, "weightType")).elements != 0)
     return unsupported("linear", "with " + std::to_string(shapeInteger(shape, "in")) + " columns of " +
                                      std::string(dtypeName(typeOf(shape, "weightType"))));
-  double resultType = shapeInteger(shape, "roundBeforeF32") ? double(DType::BF16) : shape.at("outType");
   Variants variants;
   struct Cut {
     uint32_t maxRows;
     double rowTile, warpOutputs;
   };
   for (const Cut &cut : {Cut{1, 1, 2}, Cut{4, 4, 2}, Cut{anyRows, 16, 1}}) {
-    Shape any =
-        with(shape, {{"resultType", resultType}, {"rowTile", cut.rowTile}, {"warpOutputs", cut.warpOutputs}});
+    Shape any = with(shape, {{"rowTile", cut.rowTile}, {"warpOutputs", cut.warpOutputs}});
     FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_any", any}, cut.maxRows, chip));
     variants.push_back(std::move(variant));
   }

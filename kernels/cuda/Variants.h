@@ -16,7 +16,8 @@ struct KernelVariant {
 
 /// The ways to run `kernel` on rows of `rows`, ascending in maxRows, the last for any number. Symbols,
 /// constants and arguments are those of the CPU kernels (kernels/cpu). Fails with ErrorKind::Model, naming
-/// the kernel and the constant, if no CUDA kernel computes this.
+/// the kernel and the constant, if no CUDA kernel computes this. Requests have no body yet, also those of
+/// kernels that take one.
 Result<std::vector<KernelVariant>> kernelVariants(const std::string &kernel, const Shape &constants,
                                                   plan::Extent rows, const Chip &chip);
 

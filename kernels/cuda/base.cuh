@@ -105,6 +105,20 @@ template <int T> __device__ __forceinline__ void store(void *base, u64 i, float 
     static_cast<u16 *>(base)[i] = f32ToF16(v);
 }
 
+/// A generated pointwise body (codegen/cuda/EmitPointwise.h) is a struct Body: `Inputs`, the element types of
+/// what it reads; `result`, that of what it gives; `static float apply(const float *in)`. Kernels that
+/// compute some of the inputs themselves have these first.
+template <int... T> struct Types {
+  static constexpr int count = sizeof...(T);
+};
+
+/// Fills in[First...] with element i of args.p[place...]: what a body reads beside what the kernel computes.
+template <int First, int... T>
+__device__ __forceinline__ void loadInputs(Types<T...>, float *in, const Args &args, int place, u64 i) {
+  int k = 0;
+  ((k >= First ? void(in[k] = load<T>(args.p[place + k - First], i)) : void(), ++k), ...);
+}
+
 /// 16 bytes of an activation, past the first-level cache.
 __device__ __forceinline__ uint4 loadVector(const void *p) { return __ldcg(static_cast<const uint4 *>(p)); }
 
@@ -133,16 +147,5 @@ __device__ __forceinline__ float warpSum(float v) {
 }
 
 __device__ constexpr int divideUp(int a, int b) { return (a + b - 1) / b; }
-
-/// SiLU and GELU in f32, the expressions of the CPU kernels with CUDA's exp and tanh.
-constexpr int actSilu = 0, actGelu = 1, actGeluTanh = 2; ///< layer::Activation
-template <int A> __device__ __forceinline__ float activate(float v) {
-  if constexpr (A == actSilu)
-    return v / (1.f + expf(-v));
-  else if constexpr (A == actGeluTanh)
-    return 0.5f * v * (1.f + tanhf(0.7978845608028654f * (v + 0.044715f * v * v * v)));
-  else
-    return 0.5f * v * (1.f + erff(v * 0.7071067811865476f));
-}
 
 } // namespace fusebox

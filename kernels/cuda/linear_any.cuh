@@ -8,11 +8,13 @@
 
 namespace fusebox {
 
-/// S: in, out, weightType, inType, hasBias, biasType, resultType, outType, logitsRows, rowTile, warpOutputs.
-/// args: out [rows, out], in [rows, in], weight [out, in], bias [out]. Grid: (ceil(rows / rowTile), ceil(out
-/// / (8 warpOutputs))) blocks of 256 threads.
-template <class S> __device__ void linear_any(const Args &args, const StepView &step) {
+/// S: in, out, weightType, inType, hasBias, biasType, logitsRows, rowTile, warpOutputs, Body (of the sum).
+/// args: out [rows, out], in [rows, in], weight [out, in], bias [out] if it has one, the body's other inputs.
+/// Grid: (ceil(rows / rowTile), ceil(out / (8 warpOutputs))) blocks of 256 threads.
+template <class S> __device__ void linear_any(const Args &launch, const StepView &step) {
+  using Body = typename S::Body;
   letNextStart();
+  const Args args = arranged<S>(launch);
   waitForInputs();
   const int rows = S::logitsRows ? step.logitsRows : step.tokens, lane = threadIdx.x % 32;
   const int firstRow = blockIdx.x * S::rowTile,
@@ -47,13 +49,16 @@ template <class S> __device__ void linear_any(const Args &args, const StepView &
   for (int o = 0; o < S::warpOutputs; ++o)
 #pragma unroll
     for (int r = 0; r < S::rowTile; ++r) {
-      float v = warpSum(sum[o][r]);
+      float in[Body::Inputs::count];
+      in[0] = warpSum(sum[o][r]);
       const int row = firstRow + r, out = firstOut + o;
       if (lane != 0 || row >= rows || out >= S::out)
         continue;
       if constexpr (S::hasBias)
-        v = __fadd_rn(v, load<S::biasType>(args.p[3], out));
-      store<S::outType>(args.p[0], u64(row) * S::out + out, roundTo<S::resultType>(v));
+        in[0] = __fadd_rn(in[0], load<S::biasType>(args.p[3], out));
+      const u64 at = u64(row) * S::out + out;
+      loadInputs<1>(typename Body::Inputs{}, in, args, S::hasBias ? 4 : 3, at);
+      store<Body::result>(args.p[0], at, Body::apply(in));
     }
 }
 

@@ -9,23 +9,23 @@
 // row don't depend on the batch, nor, as a tile is computed whole by one block, on the number of blocks.
 //
 // Up to three matrices that share an input run as one launch (q, k, v). Merged around the product, with every
-// rounding point where the separate kernels have it: an RMS norm of the input, the gated activation of two
-// products (gate, up), the residual sum.
+// rounding point where the separate kernels have it: an RMS norm of the input, and a generated pointwise body
+// of one product (its rounding, the residual sum) or of two (gate, up: the gated activation).
 #pragma once
 #include "base.cuh"
 #include "norm.cuh"
 
 namespace fusebox {
 
-/// S: in, part0, part1, part2 (output rows of each matrix, 0 if absent), stacked, columnTiles, glu, norm,
-/// residual, hasBias, biasType, resultType (rounding of a product), outType (storage), logitsRows; with norm:
-/// columns = in, type, gainType, roundNormalised, onePlus, eps; with glu: activation, roundActivation.
+/// S: in, part0, part1, part2 (output rows of each matrix, 0 if absent), stacked, columnTiles, glu (the body
+/// takes the sums of both products), norm, hasBias, biasType, logitsRows; with norm: columns = in, type,
+/// gainType, roundNormalised, onePlus, eps; Body, whose first inputs are the sums.
 ///
 /// stacked: the two halves of k of 8 rows take the place of 16 rows; for few output rows, so that all
 /// multiprocessors have work. columnTiles: 8 rows of x each (4 if stacked).
 ///
 /// args: out of each part (one with glu), in [rows, in], weight of each part (gate, up), then those that
-/// apply of: bias of each part, gain, residual.
+/// apply of: bias of each part, gain, the body's other inputs.
 template <class S> struct LinearSkinny {
   static constexpr int warps = 8, halves = S::stacked ? 2 : 1;
   static constexpr int span = S::in / halves;
@@ -166,20 +166,20 @@ template <class S> struct LinearSkinny {
     }
   }
 
-  /// The finished element: bias, rounding, and what is merged behind the product.
+  /// The finished element: bias, then the body (rounding, and what is merged behind the product).
   __device__ __forceinline__ void finish(const Tile &tile, int output, int batch, float sum, float up) const {
+    using Body = typename S::Body;
     const int row = tile.first + output;
-    if constexpr (S::hasBias)
-      sum = __fadd_rn(sum, load<S::biasType>(ofPart(outs + 1 + parts, tile.part), row));
-    float v = roundTo<S::resultType>(sum);
-    if constexpr (S::glu) {
-      v = activate<S::activation>(v);
-      v = __fmul_rn(S::roundActivation ? roundTo<S::resultType>(v) : v, roundTo<S::resultType>(up));
-    }
     const u64 at = u64(batch) * tile.rows + row;
-    if constexpr (S::residual) // the last argument
-      v = __fadd_rn(load<S::outType>(args.p[outs + 1 + parts + (S::hasBias ? parts : 0) + S::norm], at), v);
-    store<S::outType>(S::glu ? args.p[0] : ofPart(0, tile.part), at, v);
+    float in[Body::Inputs::count];
+    in[0] = sum;
+    if constexpr (S::glu)
+      in[1] = up;
+    if constexpr (S::hasBias)
+      in[0] = __fadd_rn(sum, load<S::biasType>(ofPart(outs + 1 + parts, tile.part), row));
+    loadInputs<S::glu ? 2 : 1>(typename Body::Inputs{}, in, args,
+                               outs + 1 + parts + (S::hasBias ? parts : 0) + S::norm, at);
+    store<Body::result>(S::glu ? args.p[0] : ofPart(0, tile.part), at, Body::apply(in));
   }
 
   /// Leaves this warp's part of a tile in shared memory.

@@ -7,12 +7,13 @@
 
 namespace fusebox {
 
-/// S: in, out, hasBias, biasType, resultType, outType, logitsRows. args: out [rows, out], in [rows, in],
+/// S: in, out, hasBias, biasType, logitsRows, Body (of the sum alone). args: out [rows, out], in [rows, in],
 /// weight [out, in], bias [out]. Grid: (ceil(rows / 128), ceil(out / 128)) blocks of 256 threads,
 /// LinearTile<S>::sharedBytes of dynamic shared memory.
 template <class S> struct LinearTile {
   static constexpr int rowTile = 128, outTile = 128, depth = 64, stages = 3, steps = divideUp(S::in, depth);
   using Layout = TileLayout<depth>;
+  using Body = typename S::Body;
   static constexpr int stageBytes = (rowTile + outTile) * depth * 2, sharedBytes = stages * stageBytes;
   static_assert(S::in % 8 == 0, "rows must be whole 16-byte vectors");
 
@@ -64,14 +65,15 @@ template <class S> struct LinearTile {
       return;
     if constexpr (S::hasBias)
       v = __fadd_rn(v, load<S::biasType>(args.p[3], out));
-    store<S::outType>(args.p[0], u64(row) * S::out + out, roundTo<S::resultType>(v));
+    store<Body::result>(args.p[0], u64(row) * S::out + out, Body::apply(&v));
   }
 
   /// Two neighbouring outputs.
   __device__ __forceinline__ void finishPair(int row, int out, float v0, float v1) const {
-    if constexpr (S::outType == dtBF16 && S::out % 2 == 0 && !S::hasBias) {
+    if constexpr (Body::result == dtBF16 && S::out % 2 == 0 && !S::hasBias) {
       if (row < rows && out < S::out)
-        *reinterpret_cast<u32 *>(static_cast<u16 *>(args.p[0]) + u64(row) * S::out + out) = packBf16(v0, v1);
+        *reinterpret_cast<u32 *>(static_cast<u16 *>(args.p[0]) + u64(row) * S::out + out) =
+            packBf16(Body::apply(&v0), Body::apply(&v1));
     } else {
       finish(row, out, v0);
       finish(row, out + 1, v1);

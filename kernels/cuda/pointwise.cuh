@@ -1,5 +1,5 @@
-// Elementwise kernels: activation times gate, sum, scale, soft cap; and the copies that begin and end a step.
-// Each thread takes 8 neighbouring columns. Grid: ceil(rows * columns / 8 / 256) blocks of 256 threads.
+// Elementwise kernels: generated bodies (sums, activations, scales), and the copies that begin and end a
+// step. Each thread takes 8 neighbouring columns. Grid: ceil(rows * columns / 8 / 256) blocks of 256 threads.
 #pragma once
 #include "base.cuh"
 #include "weights.cuh"
@@ -22,35 +22,64 @@ template <class S> __device__ __forceinline__ int rowsOf(const StepView &step) {
   return S::logitsRows ? step.logitsRows : step.tokens;
 }
 
-/// S: columns, activation, type, roundActivation, logitsRows. args: out, gate, up.
-template <class S> __device__ void glu(const Args &args, const StepView &step) {
-  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
-    float a = activate<S::activation>(load<S::type>(args.p[1], i));
-    if (S::roundActivation)
-      a = roundTo<S::type>(a);
-    store<S::type>(args.p[0], i, __fmul_rn(a, load<S::type>(args.p[2], i)));
-  });
+/// Elements [i, i + 8) of an activation, of which those from `end` on don't exist.
+template <int T> __device__ __forceinline__ void load8(float (&v)[8], const void *base, u64 i, u64 end) {
+  if (T != dtF32 && i + 8 <= end) {
+    const uint4 bits = loadVector(static_cast<const u16 *>(base) + i);
+    const u32 pairs[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      v[2 * e] = T == dtBF16 ? bf16Low(pairs[e]) : f16ToF32(u16(pairs[e]));
+      v[2 * e + 1] = T == dtBF16 ? bf16High(pairs[e]) : f16ToF32(u16(pairs[e] >> 16));
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      v[e] = i + e < end ? load<T>(base, i + e) : 0.f;
+  }
 }
 
-/// S: columns, type, logitsRows. args: out, a, b.
-template <class S> __device__ void add(const Args &args, const StepView &step) {
-  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
-    store<S::type>(args.p[0], i, __fadd_rn(load<S::type>(args.p[1], i), load<S::type>(args.p[2], i)));
-  });
+template <int T> __device__ __forceinline__ void store8(void *base, u64 i, u64 end, const float (&v)[8]) {
+  if (T == dtBF16 && i + 8 <= end) {
+    *reinterpret_cast<uint4 *>(static_cast<u16 *>(base) + i) =
+        uint4{packBf16(v[0], v[1]), packBf16(v[2], v[3]), packBf16(v[4], v[5]), packBf16(v[6], v[7])};
+  } else {
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      if (i + e < end)
+        store<T>(base, i + e, v[e]);
+  }
 }
 
-/// S: columns, type, factor, logitsRows. args: out, in.
-template <class S> __device__ void scale(const Args &args, const StepView &step) {
-  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
-    store<S::type>(args.p[0], i, __fmul_rn(load<S::type>(args.p[1], i), S::factor));
-  });
+template <int... T>
+__device__ __forceinline__ void loadInputs8(Types<T...>, float (&in)[sizeof...(T)][8], const Args &args,
+                                            u64 i, u64 end) {
+  int k = 0;
+  ((load8<T>(in[k], args.p[1 + k], i, end), ++k), ...);
 }
 
-/// cap * tanh(x / cap), rounded once. S: columns, type, cap, logitsRows. args: out, in.
-template <class S> __device__ void softcap(const Args &args, const StepView &step) {
-  forElements<S::columns>(rowsOf<S>(step), [&](u64 i) {
-    store<S::type>(args.p[0], i, S::cap * tanhf(load<S::type>(args.p[1], i) / S::cap));
-  });
+/// A generated body for each element. S: columns, logitsRows, Body. args: out, the body's inputs; out may be
+/// one of them.
+template <class S> __device__ void pointwise(const Args &launch, const StepView &step) {
+  using Body = typename S::Body;
+  constexpr int inputs = Body::Inputs::count;
+  letNextStart();
+  const Args args = arranged<S>(launch);
+  const u64 first = (u64(blockIdx.x) * blockDim.x + threadIdx.x) * 8, end = u64(rowsOf<S>(step)) * S::columns;
+  waitForInputs();
+  if (first >= end)
+    return;
+  float in[inputs][8], out[8];
+  loadInputs8(typename Body::Inputs{}, in, args, first, end);
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    float element[inputs];
+#pragma unroll
+    for (int k = 0; k < inputs; ++k)
+      element[k] = in[k][e];
+    out[e] = Body::apply(element);
+  }
+  store8<Body::result>(args.p[0], first, end, out);
 }
 
 /// S: columns, tableType, outType, scale. args: out [tokens, columns], table [vocabulary, columns].

@@ -11,6 +11,8 @@ public:
   explicit CudaKernels(const cuda::Chip *chip, std::string machine)
       : chip(chip), machine(std::move(machine)) {}
 
+  bool generatesPointwise() const override { return true; }
+
   Result<llvm::SmallVector<KernelVariant, 2>> variants(mlir::MLIRContext *context, const std::string &kernel,
                                                        const KernelShape &shape,
                                                        plan::RowExtent extent) const override {

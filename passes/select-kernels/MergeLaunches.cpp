@@ -1,9 +1,9 @@
 #include "passes/select-kernels/MergeLaunches.h"
 
-#include "kernels/cuda/Variants.h"
 #include "passes/select-kernels/CudaKernels.h"
+#include "passes/select-kernels/LaunchReader.h"
 
-#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 using namespace fusebox;
@@ -18,87 +18,55 @@ struct MergedArg {
   FlatSymbolRefAttr symbol;
 };
 
-/// A call with what its kernel for any number of rows is.
-struct Node {
-  mutable plan::CallOp call; ///< a handle: reading through it is no change
-  StringRef kernel;
-  cuda::Shape shape;
-
-  explicit operator bool() const { return bool(call); }
-  int64_t operator[](const char *name) const { return cuda::shapeInteger(shape, name); }
-  double real(const char *name) const { return cuda::shapeValue(shape, name); }
-};
-
-/// Calls that run as one: `covered`, then `last`, in an order in which each follows what it reads.
+/// Calls that run as one for some step sizes: `covered`, then `last`, in an order in which each follows what
+/// it reads.
 struct Group {
   SmallVector<plan::CallOp, 4> covered;
   plan::CallOp last;
   std::string kernel;
   cuda::Shape shape;
-  SmallVector<MergedArg, 12> args; ///< of the merged kernel
-  SmallVector<int64_t, 4> rows;    ///< the step sizes to merge for, ascending
-  SmallVector<Node, 3> products;   ///< of its calls, those that are products
+  FlatSymbolRefAttr body;
+  SmallVector<MergedArg, 12> args;     ///< of the merged kernel
+  SmallVector<Value, 2> wholeRows;     ///< of them, those of which an element of the result needs whole rows
+  SmallVector<int64_t, 4> rows;        ///< the step sizes to merge for, ascending
+  SmallVector<LaunchNode, 3> products; ///< of its calls, those that are products
 };
 
 /// What a group's last call runs for steps of at most so many rows; no kernel if it can't.
 struct Merged {
+  const Group *group;
   int64_t rows;
   cuda::Shape shape;
   std::optional<KernelVariant> kernel;
 };
 
-class LaunchMerger {
+class LaunchMerger : LaunchReader {
 public:
-  LaunchMerger(plan::GraphOp graph, PlanRecords &records, const cuda::Chip &chip)
-      : records(records), chip(chip), context(graph.getContext()) {}
+  LaunchMerger(PlanRecords &records, const cuda::Chip &chip) : LaunchReader(records), chip(chip) {}
 
   void run(Block &block) {
     for (Operation &op : llvm::make_early_inc_range(block)) {
       if (auto loop = dyn_cast<plan::LoopOp>(op))
         run(loop.getBody().front());
-      Node node = nodeOf(&op);
+      LaunchNode node = nodeOf(&op);
       if (!node)
         continue;
       if (node.kernel == "norm" && node["groups"] == 1)
         mergeNorm(node);
-      else if (node.kernel == "add")
-        mergeResidual(node);
+      else if (node.isPointwise())
+        mergePointwise(rootOf(node));
       else if (node.kernel == "kv_write")
         mergeHeads(node);
     }
   }
 
 private:
-  PlanRecords &records;
   const cuda::Chip &chip;
-  MLIRContext *context;
-  llvm::DenseSet<Operation *> taken;
 
-  //===-- Reading calls
-  //---------------------------------------------------------------------------------------===//
-
-  /// The call `op` is, unless a group has it already.
-  Node nodeOf(Operation *op) {
-    auto call = dyn_cast_or_null<plan::CallOp>(op);
-    if (!call || taken.contains(op))
-      return {};
-    auto variant = cast<plan::VariantAttr>(call.getVariants()[call.getVariants().size() - 1]);
-    auto kernel = records.getProgram().lookupSymbol<plan::KernelOp>(variant.getKernel());
-    Node node = {call, kernel.getTemplateName(), {}};
-    for (NamedAttribute dimension : kernel.getShape()) {
-      auto integer = dyn_cast<IntegerAttr>(dimension.getValue());
-      node.shape[dimension.getName().str()] =
-          integer ? double(integer.getInt()) : cast<FloatAttr>(dimension.getValue()).getValueAsDouble();
-    }
-    return node;
-  }
-  Node nodeOf(Value value) { return nodeOf(value.getDefiningOp()); }
-  /// The call that alone reads `value`.
-  Node onlyUser(Value value) { return value.hasOneUse() ? nodeOf(*value.user_begin()) : Node(); }
-
-  static bool isProduct(const Node &node) {
-    return node && node.kernel == "linear_tile" && node["outType"] == int64_t(DType::BF16) &&
-           node["resultType"] == int64_t(DType::BF16);
+  /// A product of one sum an element: in bf16 (linear_tile is its kernel for many rows), or of any type.
+  static bool isTensorProduct(const LaunchNode &node) { return node && node.kernel == "linear_tile"; }
+  static bool isProduct(const LaunchNode &node) {
+    return isTensorProduct(node) || (node && node.kernel == "linear_any");
   }
 
   static MergedArg symbolOf(plan::CallOp call, unsigned arg) {
@@ -108,39 +76,37 @@ private:
   //===-- Groups
   //----------------------------------------------------------------------------------------------===//
 
-  /// norm -> products (-> gated activation).
-  void mergeNorm(const Node &norm) {
+  /// norm -> products (-> pointwise calls of two of them).
+  void mergeNorm(const LaunchNode &norm) {
     if (norm["type"] != int64_t(DType::BF16) || norm["gainType"] != int64_t(DType::BF16))
       return;
-    SmallVector<Node, 3> products;
+    SmallVector<LaunchNode, 3> products;
     for (Operation *user : norm.call.getResult(0).getUsers())
       products.push_back(nodeOf(user));
     std::reverse(products.begin(), products.end()); // users come last first
-    if (products.empty() || products.size() > 3 || !llvm::all_of(products, isProduct))
+    if (products.empty() || products.size() > 3 || !llvm::all_of(products, isTensorProduct))
       return;
-    for (const Node &product : products)
+    for (const LaunchNode &product : products)
       if (product["hasBias"] != products[0]["hasBias"] || product["biasType"] != products[0]["biasType"] ||
-          product["logitsRows"])
+          product.body != products[0].body || product["logitsRows"])
         return;
-    if (products.size() == 2 && mergeGate(norm, products))
-      return;
-
+    if (LaunchNode user = onlyUser(products[0]); user && user.isPointwise()) {
+      PointwiseTree tree = treeOf(rootOf(user), isTensorProduct);
+      bool same = tree.products.size() == products.size() && (products.size() == 1 || isPair(tree));
+      if (same && mergeTree(tree, &norm))
+        return;
+    }
     if (!mergeProducts(products, &norm) && products.size() > 1)
       mergeProducts(products, nullptr);
   }
 
   /// Products that share their input, with the norm before them if it is given.
-  bool mergeProducts(ArrayRef<Node> products, const Node *norm) {
-    Group group = productGroup(products);
-    if (norm) {
-      addNorm(group, *norm);
-      group.covered.push_back(norm->call);
-    } else {
-      group.args.insert(group.args.begin(), MergedArg{products[0].call.getInputs()[0], {}});
-    }
+  bool mergeProducts(ArrayRef<LaunchNode> products, const LaunchNode *norm) {
+    Group group = productGroup(products, norm);
+    group.body = products[0].body;
     group.last = products.back().call;
     SmallVector<MergedArg, 12> outs;
-    for (const Node &product : products) {
+    for (const LaunchNode &product : products) {
       outs.push_back({product.call.getResult(0), {}});
       if (product.call != group.last)
         group.covered.push_back(product.call);
@@ -149,83 +115,112 @@ private:
     return apply(group);
   }
 
-  bool mergeGate(const Node &norm, ArrayRef<Node> products) {
-    Node glu = onlyUser(products[0].call.getResult(0));
-    if (!glu || glu.kernel != "glu" || products[0]["hasBias"] || products[0]["out"] != products[1]["out"])
+  /// Whether a tree takes the sums of two products that linear_skinny computes side by side.
+  static bool isPair(const PointwiseTree &tree) {
+    if (tree.products.size() != 2)
       return false;
-    bool inOrder = glu.call.getInputs()[0] == products[0].call.getResult(0);
-    const Node &gate = products[inOrder ? 0 : 1], &up = products[inOrder ? 1 : 0];
-    if (glu.call.getInputs()[0] != gate.call.getResult(0) ||
-        glu.call.getInputs()[1] != up.call.getResult(0) || !up.call.getResult(0).hasOneUse())
-      return false;
-    Group group = productGroup({gate, up});
-    group.shape["glu"] = 1;
-    group.shape["activation"] = glu.real("activation");
-    group.shape["roundActivation"] = glu.real("roundActivation");
-    addNorm(group, norm);
-    group.covered = {norm.call, gate.call, up.call};
-    group.last = glu.call;
-    group.args.insert(group.args.begin(), MergedArg{glu.call.getResult(0), {}});
-    return apply(group);
+    const LaunchNode &a = tree.products[0], &b = tree.products[1];
+    return isTensorProduct(a) && isTensorProduct(b) && a.call.getInputs()[0] == b.call.getInputs()[0] &&
+           a["out"] == b["out"] && !a["hasBias"] && !b["hasBias"];
   }
 
-  /// product -> sum with a value that was there before.
-  void mergeResidual(const Node &add) {
-    if (add["type"] != int64_t(DType::BF16) || add["logitsRows"])
-      return;
-    for (unsigned operand : {1u, 0u}) {
-      Value sum = add.call.getInputs()[operand], residual = add.call.getInputs()[1 - operand];
-      Node product = nodeOf(sum);
-      if (!isProduct(product) || !sum.hasOneUse() || product.call->getBlock() != add.call->getBlock())
-        continue;
-      Group group = productGroup({product});
-      group.shape["residual"] = 1;
-      group.args.insert(group.args.begin(), MergedArg{add.call.getResult(0), {}});
-      group.args.insert(group.args.begin() + 1, MergedArg{product.call.getInputs()[0], {}});
-      group.args.push_back({residual, {}});
-      group.covered = {product.call};
-      group.last = add.call;
-      apply(group);
-      return;
+  /// Pointwise calls up to `root`: with the products they follow, or as one launch by themselves.
+  void mergePointwise(const LaunchNode &root) {
+    PointwiseTree tree = treeOf(root, isProduct);
+    if (tree.products.size() > 1 && !isPair(tree)) {
+      plan::CallOp chosen = tree.products.back().call;
+      tree = treeOf(root, [&](const LaunchNode &product) { return product.call == chosen; });
     }
+    mergeTree(tree, nullptr);
   }
 
-  /// Products as one linear_skinny; args so far: weights, then biases.
-  static Group productGroup(ArrayRef<Node> products) {
+  /// A tree behind its products, the norm before them if it is given; for steps of more rows than their
+  /// kernel takes, its pointwise calls as one.
+  bool mergeTree(const PointwiseTree &tree, const LaunchNode *norm) {
+    SmallVector<Group, 4> groups;
+    if (!tree.products.empty())
+      groups = treeGroups(tree, norm);
+    PointwiseTree alone = treeOf(tree.root, [](const LaunchNode &) { return false; });
+    if (!alone.covered.empty() && (groups.empty() || groups.back().rows.back() != anyRows)) {
+      Group &group = groups.emplace_back();
+      group.kernel = "pointwise";
+      group.shape = tree.root.shape;
+      group.body = bodyOf(alone);
+      group.args.push_back({tree.root.call.getResult(0), {}});
+      for (Value input : alone.inputs)
+        group.args.push_back({input, {}});
+      group.covered = alone.covered;
+      group.last = tree.root.call;
+      group.rows = {anyRows};
+    }
+    return !groups.empty() && apply(groups);
+  }
+
+  /// The products of a tree with its body: bf16 ones in linear_skinny, another in each of its own kernels.
+  SmallVector<Group, 4> treeGroups(const PointwiseTree &tree, const LaunchNode *norm) {
+    SmallVector<Group, 4> groups;
+    if (isTensorProduct(tree.products[0])) {
+      groups.push_back(productGroup(tree.products, norm));
+      groups[0].shape["glu"] = tree.products.size() == 2;
+    } else {
+      const LaunchNode &product = tree.products[0];
+      for (auto variant : product.call.getVariants().getAsRange<plan::VariantAttr>()) {
+        Group &group = groups.emplace_back(productGroup(product, nullptr));
+        group.kernel = product.kernel;
+        group.shape = shapeOf(kernelOf(variant));
+        group.rows = {variant.getMaxRows()};
+      }
+    }
+    FlatSymbolRefAttr body = bodyOf(tree);
+    for (Group &group : groups) {
+      group.body = body;
+      group.args.insert(group.args.begin(), MergedArg{tree.root.call.getResult(0), {}});
+      for (Value input : tree.inputs)
+        group.args.push_back({input, {}});
+      group.covered.append(tree.covered);
+      group.last = tree.root.call;
+    }
+    return groups;
+  }
+
+  /// Products of one input as one linear_skinny, with the norm before them if it is given; args so far:
+  /// input, weights, biases, gain.
+  static Group productGroup(ArrayRef<LaunchNode> products, const LaunchNode *norm) {
     Group group;
     group.kernel = "linear_skinny";
     group.shape = products[0].shape;
     group.products.assign(products.begin(), products.end());
+    Value input = norm ? norm->call.getInputs()[0] : products[0].call.getInputs()[0];
+    group.args.push_back({input, {}});
+    group.wholeRows = {input};
     for (auto [i, product] : llvm::enumerate(products)) {
       group.shape["part" + std::to_string(i)] = product.real("out");
       group.args.push_back(symbolOf(product.call, 2));
     }
     if (products[0]["hasBias"])
-      for (const Node &product : products)
+      for (const LaunchNode &product : products)
         group.args.push_back(symbolOf(product.call, 3));
     group.rows = {4, 8, 16};
+    if (!norm)
+      return group;
+    group.covered.push_back(norm->call);
+    group.args.push_back(symbolOf(norm->call, 2));
+    group.shape["norm"] = 1;
+    for (const char *name : {"columns", "type", "gainType", "roundNormalised", "onePlus", "eps"})
+      group.shape[name] = norm->real(name);
     return group;
   }
 
-  /// Puts the norm's input before the weights and its gain behind everything.
-  static void addNorm(Group &group, const Node &norm) {
-    group.args.insert(group.args.begin(), MergedArg{norm.call.getInputs()[0], {}});
-    group.args.push_back(symbolOf(norm.call, 2));
-    group.shape["norm"] = 1;
-    for (const char *name : {"columns", "type", "gainType", "roundNormalised", "onePlus", "eps"})
-      group.shape[name] = norm.real(name);
-  }
-
   /// (per-head norm ->) rotation of q and of k -> KV write.
-  void mergeHeads(const Node &write) {
-    Node turnK = nodeOf(write.call.getInputs()[0]);
+  void mergeHeads(const LaunchNode &write) {
+    LaunchNode turnK = nodeOf(write.call.getInputs()[0]);
     if (!turnK || turnK.kernel != "rope" || !turnK.call.getResult(0).hasOneUse() ||
         turnK["type"] != int64_t(DType::BF16) || turnK["headDim"] % 2)
       return;
     Value angles = turnK.call.getInputs()[1];
-    Node turnQ;
+    LaunchNode turnQ;
     for (Operation *user : angles.getUsers())
-      if (Node other = nodeOf(user);
+      if (LaunchNode other = nodeOf(user);
           other && user != turnK.call && other.kernel == "rope" && user->getBlock() == write.call->getBlock())
         turnQ = other;
     if (!turnQ)
@@ -240,7 +235,7 @@ private:
     group.shape["kvHeads"] = turnK.real("heads");
     group.shape["columns"] = turnQ.real("headDim");
     group.shape["groups"] = 1;
-    Node normQ = headNorm(q), normK = headNorm(k);
+    LaunchNode normQ = headNorm(q), normK = headNorm(k);
     bool norms = normQ && normK && sameNorm(normQ, normK);
     if (norms) {
       q = normQ.call.getInputs()[0], k = normK.call.getInputs()[0];
@@ -264,11 +259,11 @@ private:
   }
 
   /// The per-head norm that computes `value` for one reader.
-  Node headNorm(Value value) {
-    Node norm = nodeOf(value);
-    return norm && norm.kernel == "norm" && value.hasOneUse() ? norm : Node();
+  LaunchNode headNorm(Value value) {
+    LaunchNode norm = nodeOf(value);
+    return norm && norm.kernel == "norm" && value.hasOneUse() ? norm : LaunchNode();
   }
-  static bool sameNorm(const Node &a, const Node &b) {
+  static bool sameNorm(const LaunchNode &a, const LaunchNode &b) {
     for (const char *name : {"columns", "gainType", "roundNormalised", "onePlus", "eps"})
       if (a.real(name) != b.real(name))
         return false;
@@ -297,49 +292,75 @@ private:
     return unsigned(args.size() - 1);
   }
 
-  /// Rewrites the calls of a group; false if the kernel takes none of the step sizes.
-  bool apply(Group &group) {
-    SmallVector<Attribute> args(group.last.getArgs().begin(), group.last.getArgs().end());
-    SmallVector<Value> operands(group.last.getInputs());
-    for (auto [i, arg] : llvm::enumerate(group.args))
-      group.shape["place" + std::to_string(i)] = placeOf(group.last, args, operands, arg);
-    group.shape["arranged"] = 1;
+  /// Rewrites the calls of groups that end in the same call, for ascending step sizes; false if the kernels
+  /// take none of these.
+  bool apply(MutableArrayRef<Group> groups) {
+    plan::CallOp last = groups[0].last;
+    SmallVector<Attribute> args(last.getArgs().begin(), last.getArgs().end());
+    SmallVector<Value> operands(last.getInputs());
     std::vector<Merged> merged;
-    for (int64_t rows : group.rows)
-      merged.push_back(mergedFor(group, rows));
-    bool any = llvm::any_of(merged, [](const Merged &entry) { return entry.kernel.has_value(); });
-    if (!any || args.size() > 12)
+    llvm::SmallSetVector<plan::CallOp, 8> calls;
+    for (Group &group : groups) {
+      if (llvm::none_of(group.rows, [&](int64_t rows) { return mergedFor(group, rows).kernel.has_value(); }))
+        continue;
+      for (auto [i, arg] : llvm::enumerate(group.args))
+        group.shape["place" + std::to_string(i)] = placeOf(last, args, operands, arg);
+      group.shape["arranged"] = 1;
+      for (int64_t rows : group.rows)
+        merged.push_back(mergedFor(group, rows));
+      calls.insert(group.covered.begin(), group.covered.end());
+    }
+    if (merged.empty() || args.size() > cuda::maxArgs)
       return false;
-    for (plan::CallOp call : group.covered)
-      setVariants(call, group, merged);
-    setVariants(group.last, group, merged);
-    group.last.setArgsAttr(ArrayAttr::get(context, args));
-    group.last.getInputsMutable().assign(operands);
-    taken.insert(group.last);
-    taken.insert(group.covered.begin(), group.covered.end());
+    calls.insert(last);
+    for (plan::CallOp call : calls)
+      setVariants(call, merged);
+    last.setArgsAttr(ArrayAttr::get(context, args));
+    last.getInputsMutable().assign(operands);
+    last.setInPlace(inPlace(last, groups));
+    for (plan::CallOp call : calls)
+      taken.insert(call);
     return true;
   }
 
+  /// What the result may still overwrite: nothing of which other elements are read.
+  static SmallVector<int64_t> inPlace(plan::CallOp last, ArrayRef<Group> groups) {
+    SmallVector<int64_t> pairs;
+    ArrayRef<int64_t> before = last.getInPlace();
+    for (unsigned i = 0; i < before.size(); i += 2)
+      if (llvm::none_of(groups, [&](const Group &group) {
+            return llvm::is_contained(group.wholeRows, last.getInputs()[unsigned(before[i + 1])]);
+          }))
+        pairs.append({before[i], before[i + 1]});
+    return pairs;
+  }
+
   Merged mergedFor(const Group &group, int64_t rows) {
-    Merged merged = {rows, group.shape, {}};
+    Merged merged = {&group, rows, group.shape, {}};
     if (group.kernel == "linear_skinny")
       cuda::chooseSkinnyTiles(merged.shape, unsigned(rows), chip.multiprocessors);
-    if (auto variant = cuda::makeVariant({group.kernel, merged.shape}, uint32_t(rows), chip))
+    auto variant = cuda::makeVariant({group.kernel, merged.shape}, uint32_t(rows), chip);
+    if (variant && group.args.size() <= cuda::maxArgs) {
       merged.kernel = toKernelVariant(context, *variant);
+      merged.kernel->body = group.body;
+    }
     return merged;
   }
 
   /// The variant by which a call computes its part of `merged` alone, with the same bits: a product cut as
   /// the merged one is, else what it has.
-  plan::VariantAttr aloneFor(plan::CallOp call, const Group &group, const Merged &merged) {
-    const Node *product = llvm::find_if(group.products, [&](const Node &node) { return node.call == call; });
-    if (merged.kernel && product != group.products.end()) {
+  plan::VariantAttr aloneFor(plan::CallOp call, const Merged &merged) {
+    const auto &products = merged.group->products;
+    const LaunchNode *product =
+        llvm::find_if(products, [&](const LaunchNode &node) { return node.call == call; });
+    if (merged.kernel && product != products.end() && merged.group->kernel == "linear_skinny") {
       cuda::Shape shape = product->shape;
       shape["part0"] = product->real("out");
       shape["stacked"] = merged.shape.at("stacked");
       shape["columnTiles"] = merged.shape.at("columnTiles");
       if (auto variant = cuda::makeVariant({"linear_skinny", shape}, uint32_t(merged.rows), chip)) {
         KernelVariant kernel = toKernelVariant(context, *variant);
+        kernel.body = product->body;
         return plan::VariantAttr::get(context, records.kernel(kernel), merged.rows, kernel.grid);
       }
     }
@@ -349,22 +370,33 @@ private:
     return plan::VariantAttr::get(context, suits.getKernel(), merged.rows, suits.getGrid());
   }
 
-  /// For each step size: the merged kernel or nothing, then the call's own.
-  void setVariants(plan::CallOp call, const Group &group, ArrayRef<Merged> merged) {
+  /// For each step size: the merged kernel or nothing, then the call's own; between them its own variants.
+  void setVariants(plan::CallOp call, ArrayRef<Merged> merged) {
     SmallVector<Attribute> variants;
+    int64_t done = 0;
+    auto addOwn = [&](int64_t upTo) {
+      for (auto variant : call.getVariants().getAsRange<plan::VariantAttr>())
+        if (variant.getMaxRows() > done && variant.getMaxRows() <= upTo)
+          variants.push_back(variant);
+      done = upTo;
+    };
     for (const Merged &entry : merged) {
-      plan::VariantAttr alone = aloneFor(call, group, entry);
-      plan::DimAttr nothing = plan::DimAttr::get(context, 0, plan::RowExtent::Fixed, 1);
-      if (entry.kernel && call == group.last)
+      bool covered = llvm::is_contained(entry.group->covered, call);
+      if (!covered && call != entry.group->last)
+        continue;
+      addOwn(entry.rows - 1);
+      done = entry.rows;
+      plan::VariantAttr alone = aloneFor(call, entry);
+      if (entry.kernel && !covered)
         variants.push_back(
             plan::VariantAttr::get(context, records.kernel(*entry.kernel), entry.rows, entry.kernel->grid));
       else if (entry.kernel)
-        variants.push_back(plan::VariantAttr::get(context, alone.getKernel(), entry.rows, {nothing}));
+        variants.push_back(
+            plan::VariantAttr::get(context, alone.getKernel(), entry.rows,
+                                   {plan::DimAttr::get(context, 0, plan::RowExtent::Fixed, 1)}));
       variants.push_back(alone);
     }
-    for (auto variant : call.getVariants().getAsRange<plan::VariantAttr>())
-      if (variant.getMaxRows() > merged.back().rows)
-        variants.push_back(variant);
+    addOwn(anyRows);
     call.setVariantsAttr(ArrayAttr::get(context, variants));
   }
 };
@@ -372,5 +404,5 @@ private:
 } // namespace
 
 void fusebox::mergeLaunches(plan::GraphOp graph, PlanRecords &records, const cuda::Chip &chip) {
-  LaunchMerger(graph, records, chip).run(graph.getBody().front());
+  LaunchMerger(records, chip).run(graph.getBody().front());
 }

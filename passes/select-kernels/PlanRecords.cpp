@@ -98,9 +98,11 @@ FlatSymbolRefAttr PlanRecords::kvCache(int64_t pageBytes) {
   return known;
 }
 
-/// "linear.576x1536.rows1": the template, its sizes, and the rows it is for if not for any number.
+/// "linear.576x1536.rows1": the template (for a generated kernel, its body), its sizes, and the rows it is
+/// for if not for any number.
 static std::string kernelName(const KernelVariant &variant) {
-  std::string name = variant.kernel;
+  std::string name =
+      variant.body && variant.kernel == "pointwise" ? variant.body.getValue().str() : variant.kernel;
   const char *separator = ".";
   for (const auto &[dimension, value] : variant.shape.dimensions) {
     bool tells = llvm::is_contained({"columns", "in", "out", "heads", "kvHeads", "headDim", "half"},
@@ -124,14 +126,28 @@ FlatSymbolRefAttr PlanRecords::kernel(const KernelVariant &variant) {
                                : Attribute(builder.getF64FloatAttr(std::get<double>(value))));
   }
   auto shapeAttr = builder.getDictionaryAttr(shape);
+  Attribute body = variant.body ? Attribute(variant.body) : builder.getUnitAttr();
   FlatSymbolRefAttr &known =
-      kernels[builder.getArrayAttr({builder.getStringAttr(variant.kernel), shapeAttr})];
+      kernels[builder.getArrayAttr({builder.getStringAttr(variant.kernel), shapeAttr, body})];
   if (!known) {
     auto op = plan::KernelOp::create(
         builder, model.getLoc(), uniqueName(kernelName(variant)), builder.getStringAttr(variant.kernel),
-        shapeAttr, target, builder.getI64IntegerAttr(variant.scratchBytes),
+        shapeAttr, variant.body, target, builder.getI64IntegerAttr(variant.scratchBytes),
         builder.getI64IntegerAttr(variant.blockThreads), IntegerAttr(), FlatSymbolRefAttr());
     known = FlatSymbolRefAttr::get(op.getSymNameAttr());
+  }
+  return known;
+}
+
+FlatSymbolRefAttr PlanRecords::pointwise(PointwiseBody body) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  body->getBody().front().print(out);
+  FlatSymbolRefAttr &known = bodies[text];
+  if (!known) {
+    body->setSymNameAttr(uniqueName(body->getSymName()));
+    known = FlatSymbolRefAttr::get(body->getSymNameAttr());
+    builder.insert(body.release());
   }
   return known;
 }

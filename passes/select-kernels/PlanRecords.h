@@ -4,6 +4,7 @@
 
 #include "ir/layer/LayerOps.h"
 #include "ir/plan/PlanOps.h"
+#include "passes/select-kernels/PointwiseBody.h"
 #include "passes/select-kernels/TargetKernels.h"
 
 #include "mlir/IR/Builders.h"
@@ -24,13 +25,15 @@ public:
   mlir::FlatSymbolRefAttr constant(mlir::DenseElementsAttr data);
   mlir::FlatSymbolRefAttr kvCache(int64_t pageBytes);
   mlir::FlatSymbolRefAttr kernel(const KernelVariant &variant);
+  /// The record of a body: an equal one, or this one under a free name.
+  mlir::FlatSymbolRefAttr pointwise(PointwiseBody body);
 
 private:
   layer::ModelOp model;
   plan::ProgramOp program;
   mlir::OpBuilder builder;
   mlir::FlatSymbolRefAttr target;
-  llvm::StringMap<mlir::FlatSymbolRefAttr> weights;
+  llvm::StringMap<mlir::FlatSymbolRefAttr> weights, bodies;
   llvm::DenseMap<mlir::Attribute, mlir::FlatSymbolRefAttr> constants, kernels;
   llvm::MapVector<int64_t, mlir::FlatSymbolRefAttr> caches;
   llvm::StringMap<unsigned> usedNames;

@@ -12,13 +12,14 @@ static void sortRecords(plan::ProgramOp program) {
   Block &body = program.getBody().front();
   SmallVector<std::pair<unsigned, Operation *>> order;
   for (auto [index, op] : llvm::enumerate(body)) {
-    unsigned kind = isa<plan::TargetOp>(op)     ? 0
-                    : isa<plan::FileOp>(op)     ? 1
-                    : isa<plan::WeightOp>(op)   ? 2
-                    : isa<plan::ConstantOp>(op) ? 3
-                    : isa<plan::KvCacheOp>(op)  ? 4
-                    : isa<plan::KernelOp>(op)   ? 5
-                                                : 6;
+    unsigned kind = isa<plan::TargetOp>(op)      ? 0
+                    : isa<plan::FileOp>(op)      ? 1
+                    : isa<plan::WeightOp>(op)    ? 2
+                    : isa<plan::ConstantOp>(op)  ? 3
+                    : isa<plan::KvCacheOp>(op)   ? 4
+                    : isa<plan::PointwiseOp>(op) ? 5
+                    : isa<plan::KernelOp>(op)    ? 6
+                                                 : 7;
     order.emplace_back((kind << 24) + unsigned(index), &op);
   }
   llvm::sort(order);

@@ -36,6 +36,14 @@ double Selector::costOf(ArrayRef<KernelRequest> requests) {
   return cost;
 }
 
+/// The target's kernels for a request; where it generates pointwise ones, they need no entry of their own.
+Result<SmallVector<KernelVariant, 2>> Selector::variantsOf(Operation *op, const KernelRequest &request) {
+  bool generated = request.elementwise && kernels.generatesPointwise() && isPointwise(op);
+  return generated ? kernels.variants(op->getContext(), "pointwise",
+                                      {{"columns", layer::columns(op->getResult(0))}}, extentOf(op))
+                   : kernels.variants(op->getContext(), request.kernel, request.shape, extentOf(op));
+}
+
 std::optional<Selector::Choice> Selector::choose(Operation *op, std::string &why) {
   MatchContext context = {[&](StringRef parameter) { return weightTypes.lookup(parameter); },
                           spec.activationsInt8};
@@ -47,7 +55,7 @@ std::optional<Selector::Choice> Selector::choose(Operation *op, std::string &why
     if (!requests)
       continue;
     bool supported = llvm::all_of(*requests, [&](const KernelRequest &request) {
-      auto variants = kernels.variants(op->getContext(), request.kernel, request.shape, extentOf(op));
+      auto variants = variantsOf(op, request);
       if (!variants)
         why = variants.error().message;
       return bool(variants);
@@ -190,11 +198,17 @@ LogicalResult Selector::lowerUnfused(layer::FusedOp fused) {
 
 LogicalResult Selector::emitCall(Operation *op, const KernelRequest &request) {
   plan::RowExtent rows = extentOf(op);
-  auto variants = kernels.variants(op->getContext(), request.kernel, request.shape, rows);
+  auto variants = variantsOf(op, request);
+  FlatSymbolRefAttr body;
+  if (kernels.generatesPointwise() && request.args.front().kind == KernelArg::Kind::Result)
+    if (PointwiseBody made = pointwiseBody(op, request.args.front().value))
+      body = records.pointwise(std::move(made));
   SmallVector<Attribute> variantAttrs, args, nodes;
-  for (const KernelVariant &variant : *variants)
+  for (KernelVariant &variant : *variants) {
+    variant.body = body;
     variantAttrs.push_back(
         plan::VariantAttr::get(op->getContext(), records.kernel(variant), variant.maxRows, variant.grid));
+  }
 
   SmallVector<Value> operands, results;
   auto add = [&](plan::Access access, FlatSymbolRefAttr symbol) {

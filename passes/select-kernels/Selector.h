@@ -32,6 +32,7 @@ private:
 
   mlir::LogicalResult resolveWeightTypes();
   bool widenWeights(mlir::Operation *op);
+  Result<llvm::SmallVector<KernelVariant, 2>> variantsOf(mlir::Operation *op, const KernelRequest &request);
   std::optional<Choice> choose(mlir::Operation *op, std::string &why);
   plan::RowExtent extentOf(mlir::Operation *op);
   double costOf(llvm::ArrayRef<KernelRequest> requests);

@@ -30,6 +30,7 @@ struct KernelVariant {
   int64_t maxRows = UINT32_MAX;
   llvm::SmallVector<plan::DimAttr, 3> grid;
   int64_t scratchBytes = 0, blockThreads = 0;
+  mlir::FlatSymbolRefAttr body; ///< plan.pointwise that a generated kernel computes, if it takes one
 };
 
 /// How the `count` largest logits of a row are found: kernels in a chain, each of which takes the results of
@@ -44,6 +45,9 @@ struct SelectionKernels {
 class TargetKernels {
 public:
   virtual ~TargetKernels() = default;
+  /// Whether pointwise work is generated: its operations run as kernel "pointwise", and it and products have
+  /// bodies.
+  virtual bool generatesPointwise() const { return false; }
   /// Ways to run `kernel` on rows of `extent`, ascending in maxRows, the last for any number. Fails with
   /// ErrorKind::Model if the target has no such kernel for these constants; the message says which.
   virtual Result<llvm::SmallVector<KernelVariant, 2>> variants(mlir::MLIRContext *context,

@@ -97,7 +97,7 @@ Case productCase(const std::string &name, KernelRequest kernel, int instances) {
                   args.push_back(weight);
                 if (value("norm"))
                   args.push_back(vectors.address + (size_t(1) << 20));
-                if (value("residual"))
+                if (kernel.body == residualSum())
                   args.push_back(vectors.address + (size_t(2) << 20));
                 gpu.launch(kernel, args, step.view, blocks);
               }

@@ -1,5 +1,6 @@
 // linear_skinny against f64: plain, several parts, merged norm, gate, residual, bias; odd shapes; bits of a
 // row at every batch and grid.
+#include "test/device/Chain.h"
 #include "test/device/Reference.h"
 
 #include <cstring>
@@ -15,26 +16,12 @@ struct Form {
 };
 
 cuda::KernelRequest request(const Form &form, int columnTiles) {
-  cuda::Shape shape = {{"in", form.in},
-                       {"part0", form.parts[0]},
-                       {"part1", form.parts[1]},
-                       {"part2", form.parts[2]},
-                       {"stacked", form.stacked},
-                       {"columnTiles", columnTiles},
-                       {"glu", form.glu},
-                       {"norm", form.norm},
-                       {"residual", form.residual},
-                       {"hasBias", form.bias},
-                       {"biasType", 1},
-                       {"resultType", 3},
-                       {"outType", 3},
-                       {"columns", form.in},
-                       {"type", 3},
-                       {"gainType", 3},
-                       {"roundNormalised", 1},
-                       {"roundActivation", 1},
-                       {"eps", 1e-6}};
-  return {"linear_skinny", shape};
+  cuda::Shape shape = {{"in", form.in},          {"part0", form.parts[0]},  {"part1", form.parts[1]},
+                       {"part2", form.parts[2]}, {"stacked", form.stacked}, {"columnTiles", columnTiles},
+                       {"glu", form.glu},        {"norm", form.norm},       {"hasBias", form.bias},
+                       {"biasType", 1},          {"columns", form.in},      {"type", 3},
+                       {"gainType", 3},          {"roundNormalised", 1},    {"eps", 1e-6}};
+  return {"linear_skinny", shape, form.glu ? gatedSums() : form.residual ? residualSum() : roundedSum()};
 }
 
 struct LinearRun {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "test/device/Case.h"
+#include "test/device/Chain.h"
 
 #include <algorithm>
 #include <cmath>
@@ -29,13 +30,13 @@ inline double weightBytes(const ModelShape &m) {
 /// Random small values everywhere: bf16 of about ±0.03.
 void fillRandom(Gpu &gpu, const Memory &memory);
 
-inline cuda::KernelRequest skinny(const ModelShape &m, cuda::Shape shape, int rows,
-                                  unsigned multiprocessors) {
-  cuda::Shape common = {{"resultType", 3}, {"outType", 3},         {"columns", m.hidden},  {"type", 3},
-                        {"gainType", 3},   {"roundNormalised", 1}, {"roundActivation", 1}, {"eps", 1e-6}};
+inline cuda::KernelRequest skinny(const ModelShape &m, cuda::Shape shape, int rows, unsigned multiprocessors,
+                                  std::string body = roundedSum()) {
+  cuda::Shape common = {
+      {"columns", m.hidden}, {"type", 3}, {"gainType", 3}, {"roundNormalised", 1}, {"eps", 1e-6}};
   shape.merge(common);
   cuda::chooseSkinnyTiles(shape, unsigned(rows), multiprocessors);
-  return {"linear_skinny", shape};
+  return {"linear_skinny", shape, std::move(body)};
 }
 inline cuda::KernelRequest queryKeyValue(const ModelShape &m, int rows, unsigned multiprocessors) {
   return skinny(m,
@@ -47,20 +48,19 @@ inline cuda::KernelRequest queryKeyValue(const ModelShape &m, int rows, unsigned
                 rows, multiprocessors);
 }
 inline cuda::KernelRequest attentionOutput(const ModelShape &m, int rows, unsigned multiprocessors) {
-  return skinny(m, {{"in", m.heads * m.headDim}, {"part0", m.hidden}, {"residual", 1}}, rows,
-                multiprocessors);
+  return skinny(m, {{"in", m.heads * m.headDim}, {"part0", m.hidden}}, rows, multiprocessors, residualSum());
 }
 inline cuda::KernelRequest gateUp(const ModelShape &m, int rows, unsigned multiprocessors) {
   return skinny(
       m, {{"in", m.hidden}, {"part0", m.intermediate}, {"part1", m.intermediate}, {"norm", 1}, {"glu", 1}},
-      rows, multiprocessors);
+      rows, multiprocessors, gatedSums());
 }
 inline cuda::KernelRequest down(const ModelShape &m, int rows, unsigned multiprocessors) {
-  return skinny(m, {{"in", m.intermediate}, {"part0", m.hidden}, {"residual", 1}}, rows, multiprocessors);
+  return skinny(m, {{"in", m.intermediate}, {"part0", m.hidden}}, rows, multiprocessors, residualSum());
 }
 inline cuda::KernelRequest logits(const ModelShape &m, int rows, unsigned multiprocessors) {
-  return skinny(m, {{"in", m.hidden}, {"part0", m.vocabulary}, {"norm", 1}, {"outType", 1}}, rows,
-                multiprocessors);
+  return skinny(m, {{"in", m.hidden}, {"part0", m.vocabulary}, {"norm", 1}}, rows, multiprocessors,
+                roundedSum(/*asF32=*/true));
 }
 inline cuda::KernelRequest decodeAttention(const ModelShape &m) {
   return {"attention_decode",

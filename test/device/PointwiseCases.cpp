@@ -1,4 +1,5 @@
-// embed, select_rows, glu, add, scale and softcap.
+// embed, select_rows and generated pointwise kernels.
+#include "test/device/Chain.h"
 #include "test/device/Reference.h"
 
 namespace fusebox::gputest {
@@ -7,23 +8,56 @@ namespace {
 
 using cuda::KernelRequest;
 
-/// A kernel of two bf16 inputs of 3 × 1000 values against f(a, b).
-Case binaryCase(const char *name, KernelRequest kernel, std::function<double(double, double)> f,
-                double absolute = 0) {
-  return {name, {kernel}, [=](Gpu &gpu) {
-            std::vector<uint16_t> a = randomBf16(3000, 1), b = randomBf16(3000, 2);
-            Memory da = gpu.upload(a), db = gpu.upload(b), out = gpu.allocate(6000);
+/// A generated kernel of bf16 values, 3 rows of `columns`, against the oracle; the last bit may differ where
+/// the GPU's exp, tanh or erf does (`exact`: nowhere).
+Case chainCase(const Chain &chain, int columns, bool exact) {
+  KernelRequest kernel{"pointwise", {{"columns", columns}}, chain.body()};
+  return {"pointwise " + chain.name() + ", " + std::to_string(columns), {kernel}, [=](Gpu &gpu) {
+            const size_t count = 3 * size_t(columns);
+            std::vector<uint16_t> a = randomBf16(count, 1, 3), b = randomBf16(count, 2, 3);
+            const uint16_t special[] = {0,      0x8000, 0x7f80, 0xff80, 0x7fc0, 1,
+                                        0x8001, 0x7f,   0x80,   0x7f7f, 0xff7f};
+            for (size_t i = 0; i < 121; ++i)
+              a[7 * i % count] = special[i / 11], b[7 * i % count] = special[i % 11];
+            Memory da = gpu.upload(a), db = gpu.upload(b), out = gpu.allocate(2 * count);
             gpu.fill(out, 0xff);
             std::vector<int> zeros(3, 0);
             DeviceStep step = gpu.step(zeros, zeros, zeros, 1);
             gpu.launch(kernel, {out.address, da.address, db.address}, step.view);
-            gpu.synchronise(name);
-            std::vector<uint16_t> got = gpu.download<uint16_t>(out, 3000);
-            Comparison comparison;
-            for (size_t i = 0; i < got.size(); ++i)
-              comparison.add(bf16Value(got[i]), f(bf16Value(a[i]), bf16Value(b[i])), absolute);
-            return comparison.outcome();
+            gpu.synchronise(chain.name());
+            std::vector<uint16_t> got = gpu.download<uint16_t>(out, count);
+            std::vector<std::vector<double>> inputs(2);
+            for (size_t i = 0; i < count; ++i)
+              inputs[0].push_back(bf16Value(a[i])), inputs[1].push_back(bf16Value(b[i]));
+            std::vector<double> want = chain.expected(inputs);
+            size_t different = 0, wrong = 0;
+            for (size_t i = 0; i < count; ++i) {
+              double value = bf16Value(got[i]);
+              bool same = std::isnan(want[i]) ? std::isnan(value) : value == want[i];
+              different += !same;
+              wrong += !same && (exact || !(std::abs(value - want[i]) <= std::abs(want[i]) * 0x1p-7));
+            }
+            return Outcome{wrong == 0, std::to_string(count) + " values, " + std::to_string(different) +
+                                           " off by a rounding, " + std::to_string(wrong) + " wrong"};
           }};
+}
+
+std::vector<Case> chainCases() {
+  std::vector<Case> cases;
+  auto add = [&](const char *name, const std::string &operations, bool exact) {
+    Chain chain(name, "%a: !b, %b: !b", operations);
+    for (int columns : {1000, 333})
+      cases.push_back(chainCase(chain, columns, exact));
+  };
+  add("add", "%r = layer.add %a, %b : !b", true);
+  add("scale", "%r = layer.scale %a by 0.37 : !b", true);
+  add("softcap", "%r = layer.softcap %a at 2.0 : !b", false);
+  for (std::string activation : {"silu", "gelu", "gelu_tanh"})
+    add(("glu " + activation).c_str(),
+        "%r = layer.glu " + activation + " %a, %b rounds activation_and_product : !b", false);
+  add("scale add", "%s = layer.scale %a by 0.22 : !b\n%r = layer.add %b, %s : !b", true);
+  add("add softcap", "%s = layer.add %a, %b : !b\n%r = layer.softcap %s at 2.0 : !b", false);
+  return cases;
 }
 
 Case embedCase() {
@@ -58,16 +92,8 @@ Case embedCase() {
 
 void addPointwiseCases(std::vector<Case> &cases) {
   cases.push_back(embedCase());
-  cases.push_back(
-      binaryCase("add", {"add", {{"columns", 1000}, {"type", 3}}}, [](double a, double b) { return a + b; }));
-  cases.push_back(binaryCase(
-      "glu, silu", {"glu", {{"columns", 1000}, {"type", 3}, {"roundActivation", 1}}},
-      [](double a, double b) { return roundedBf16(silu(a)) * b; }, 1e-6));
-  cases.push_back(binaryCase("scale", {"scale", {{"columns", 1000}, {"type", 3}, {"factor", 0.37}}},
-                             [](double a, double) { return a * double(0.37f); }));
-  cases.push_back(binaryCase(
-      "softcap", {"softcap", {{"columns", 1000}, {"type", 3}, {"cap", 2}}},
-      [](double a, double) { return 2 * std::tanh(a / 2); }, 1e-6));
+  for (Case &c : chainCases())
+    cases.push_back(std::move(c));
 }
 
 } // namespace fusebox::gputest

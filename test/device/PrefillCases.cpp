@@ -13,12 +13,8 @@ using cuda::KernelRequest;
 
 KernelRequest tileRequest(int in, int out, bool bias, int outType) {
   return {"linear_tile",
-          {{"in", in},
-           {"out", out},
-           {"hasBias", bias},
-           {"biasType", 3},
-           {"resultType", 3},
-           {"outType", outType}}};
+          {{"in", in}, {"out", out}, {"hasBias", bias}, {"biasType", 3}},
+          roundedSum(/*asF32=*/outType == 1)};
 }
 
 std::vector<uint16_t> runTile(Gpu &gpu, const KernelRequest &kernel, const std::vector<uint16_t> &x,

@@ -1,0 +1,65 @@
+// What MergeLaunches reads in a plan.graph: calls with their kernels, and trees of pointwise calls.
+#pragma once
+
+#include "kernels/cuda/KernelTable.h"
+#include "passes/select-kernels/PlanRecords.h"
+
+#include "llvm/ADT/DenseSet.h"
+
+namespace fusebox {
+
+/// A call with what its kernel for any number of rows is.
+struct LaunchNode {
+  mutable plan::CallOp call; ///< a handle: reading through it is no change
+  llvm::StringRef kernel;
+  cuda::Shape shape;
+  mlir::FlatSymbolRefAttr body; ///< of the kernel, if it takes one
+
+  explicit operator bool() const { return bool(call); }
+  int64_t operator[](const char *name) const { return cuda::shapeInteger(shape, name); }
+  double real(const char *name) const { return cuda::shapeValue(shape, name); }
+  bool isPointwise() const { return kernel == "pointwise"; }
+};
+
+/// A pointwise call with the calls that it alone needs: pointwise ones, and products.
+struct PointwiseTree {
+  LaunchNode root;
+  llvm::SmallVector<plan::CallOp, 4> covered; ///< all but the root, each after what it reads
+  llvm::SmallVector<LaunchNode, 3> products;  ///< of them, those whose sums the tree begins with
+  llvm::SmallVector<mlir::Value, 4> inputs;   ///< what else it reads
+};
+
+class LaunchReader {
+public:
+  explicit LaunchReader(PlanRecords &records)
+      : records(records), context(records.getProgram().getContext()) {}
+
+protected:
+  PlanRecords &records;
+  mlir::MLIRContext *context;
+  llvm::DenseSet<mlir::Operation *> taken; ///< calls that are merged already
+
+  plan::KernelOp kernelOf(plan::VariantAttr variant);
+  static cuda::Shape shapeOf(plan::KernelOp kernel);
+  /// The call that `op` is or that computes `value`, unless it is merged already.
+  LaunchNode nodeOf(mlir::Operation *op);
+  LaunchNode nodeOf(mlir::Value value) { return nodeOf(value.getDefiningOp()); }
+  /// The call that alone reads the node's result, if both are computed for the same rows.
+  LaunchNode onlyUser(const LaunchNode &node);
+
+  /// The last of the pointwise calls that follow one another from `node` on.
+  LaunchNode rootOf(LaunchNode node);
+  /// `root` with the pointwise calls it alone needs, and the products among these calls' operands that
+  /// `takes` accepts.
+  PointwiseTree treeOf(const LaunchNode &root, llvm::function_ref<bool(const LaunchNode &)> takes);
+  /// The tree as one body: of the products' sums, then of the inputs.
+  mlir::FlatSymbolRefAttr bodyOf(const PointwiseTree &tree);
+
+private:
+  using Elements = llvm::DenseMap<mlir::Value, mlir::Value>;
+  void grow(PointwiseTree &tree, const LaunchNode &node, llvm::function_ref<bool(const LaunchNode &)> takes);
+  plan::PointwiseOp bodyOf(const LaunchNode &node);
+  mlir::Value inlineNode(mlir::OpBuilder &builder, const LaunchNode &node, const Elements &elements);
+};
+
+} // namespace fusebox
