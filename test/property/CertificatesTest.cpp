@@ -87,46 +87,6 @@ TEST_P(OnGoldens, ExpectedDeviationIsThatOfRandomWeights) {
   }
 }
 
-/// A region by the nodes of a layer's graph: those that it covers, the last one is its result.
-struct NodeRegion {
-  std::string_view node;
-  std::vector<std::string> nodes;
-};
-
-TEST_P(OnGoldens, WorstCasesHoldForOtherNodes) {
-  const NodeRegion regions[] = {
-      {node::attnNorm, {"attn_norm", "q"}},      {node::attnNorm, {"attn_norm", "k"}},
-      {node::attnNorm, {"attn_norm", "v"}},      {node::mlpNorm, {"mlp_norm", "gate"}},
-      {node::mlpNorm, {"mlp_norm", "up"}},       {node::glu, {"gate", "up", "glu"}},
-      {node::mlpResidual, {"down", "residual"}}, {node::attnResidual, {"o", "attn_residual"}}};
-  Region region(golden(GetParam()));
-  for (unsigned seed = 0; seed < (isLong() ? 10u : 2u); ++seed) {
-    if (seed != 0)
-      region.randomise(seed);
-    Analysis analysis = analyzeModel(region.facts);
-    Tensor input = region.normalInput(8);
-    for (const auto &[name, nodes] : regions) {
-      Tensor exact = region.value(nodes.back(), nodes, 0, input, How::Real);
-      for (auto [how, contract] : {contracts[0], contracts[1]}) {
-        const Verdict &verdict =
-            *analysis.find(0, name, contract == Contract::Reference ? Contract::Exact : contract);
-        Tensor rounded = region.value(nodes.back(), nodes, 0, input, how);
-        // The verdict's residual starts at the embedding, this one at a normal input.
-        double before = 0;
-        if (name == node::mlpResidual)
-          for (double value : input.values)
-            before = std::max(before, std::fabs(value));
-        for (size_t i = 0; i < exact.values.size(); ++i) {
-          EXPECT_LE(std::fabs(exact.values[i]), verdict.range + before) << name;
-          EXPECT_LE(std::fabs(rounded.values[i] - exact.values[i]),
-                    verdict.deviationWorst + f32Slack * verdict.range + 0x1p-8 * before)
-              << name << " under " << contractName(contract);
-        }
-      }
-    }
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(, OnGoldens,
                          testing::Values("qwen3", "qwen3-extreme-k", "llama", "llama-tied", "llama31-rope",
                                          "ernie4_5"),

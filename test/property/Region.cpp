@@ -57,8 +57,16 @@ const NormFacts *normOf(const ModelFacts &facts, const LayerFacts &layer, llvm::
   return nullptr;
 }
 
-/// The facts' weights as the oracle reads them. `folded`: q, k and v with the input norm's gain folded in and
-/// rounded anew, divided by it again, so that the graph stays as it is.
+/// Rows of a matrix with a norm's gain folded in, rounded, and taken out again.
+void fold(const NormFacts &norm, std::span<double> rows) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    double gain = norm.gain[i % norm.gain.size()];
+    rows[i] = gain == 0 ? 0 : roundToBf16(rows[i] * gain) / gain;
+  }
+}
+
+/// The facts' weights as the oracle reads them. `folded`: what reads a norm has the norm's gain folded in and
+/// is rounded anew, divided by it again, so that the graph stays as it is.
 oracle::WeightRows weightsOf(const ModelFacts &facts, bool folded) {
   return [&facts, folded](layer::ParamOp param, int64_t index, int64_t first, std::span<double> out) {
     llvm::StringRef role = param.getSymName();
@@ -67,17 +75,15 @@ oracle::WeightRows weightsOf(const ModelFacts &facts, bool folded) {
       std::copy(norm->gain.begin(), norm->gain.end(), out.begin());
     } else if (role == "embed" || role == "lm_head") {
       readMatrix(role == "embed" ? facts.embed : facts.lmHead, first, out);
+      if (folded)
+        fold(facts.finalNorm, out);
     } else if (role.consume_back("_bias")) {
       const std::vector<double> &bias = linearOf(layer, role)->bias;
       std::copy(bias.begin(), bias.end(), out.begin());
     } else {
-      const MatrixView &matrix = linearOf(layer, role)->weight;
-      readMatrix(matrix, first, out);
-      if (folded && (role == "q" || role == "k" || role == "v"))
-        for (size_t i = 0; i < out.size(); ++i) {
-          double gain = layer.attnNorm->gain[i % size_t(matrix.columns)];
-          out[i] = gain == 0 ? 0 : roundToBf16(out[i] * gain) / gain;
-        }
+      readMatrix(linearOf(layer, role)->weight, first, out);
+      if (folded && role != "o" && role != "down")
+        fold(role == "gate" || role == "up" ? *layer.mlpNorm : *layer.attnNorm, out);
     }
   };
 }
@@ -108,6 +114,10 @@ void Region::randomise(unsigned seed, double spread) {
     if (to)
       to->gain = storage.gains(int64_t(to->gain.size()), spread);
   };
+  bool tied = facts.lmHead.bytes.data() == facts.embed.bytes.data();
+  facts.embed = storage.matrix(facts.embed.rows, facts.embed.columns);
+  facts.lmHead = tied ? facts.embed : storage.matrix(facts.lmHead.rows, facts.lmHead.columns);
+  facts.finalNorm.gain = storage.gains(facts.hidden, spread);
   for (LayerFacts &layer : facts.layers) {
     for (LinearFacts *to : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
       linear(*to);
@@ -191,23 +201,27 @@ Region::Scores Region::scores(int64_t layer, const Tensor &input, const std::vec
 
 Tensor Region::value(const std::string &node, const std::vector<std::string> &region, int64_t layer,
                      const Tensor &input, How how) {
-  // The MLP's part of a layer starts at the first residual.
-  if (node == "attn_residual")
+  bool inside = std::find(region.begin(), region.end(), node) != region.end();
+  if (node == "angles") {
+    Tensor positions(input.rows, 1);
+    positions.values = consecutive(input.rows);
+    return evaluate(node, {&positions}, -1, how, false);
+  }
+  // The MLP's part of a layer starts at the first residual, the model's end at the rows it reads.
+  if (!inside && (node == "attn_residual" || node == "rows"))
     return input;
-  mlir::Operation *op = nodes.at(node);
   std::vector<Tensor> operands;
-  for (mlir::Value operand : op->getOperands()) {
-    auto *from = operand.getDefiningOp();
-    operands.push_back(
-        from && from->getBlock() == op->getBlock()
-            ? value(from->getAttrOfType<mlir::StringAttr>("node").getValue().str(), region, layer, input, how)
-            : input);
+  for (mlir::Value operand : nodes.at(node)->getOperands()) {
+    auto *from = operand.getDefiningOp(); // none: the layer's input
+    operands.push_back(from ? value(from->getAttrOfType<mlir::StringAttr>("node").getValue().str(), region,
+                                    layer, input, how)
+                            : input);
   }
   std::vector<const Tensor *> pointers;
   for (const Tensor &operand : operands)
     pointers.push_back(&operand);
-  bool inside = std::find(region.begin(), region.end(), node) != region.end();
-  Tensor result = evaluate(node, pointers, layer, how, inside && how == How::Reference);
+  bool rounds = inside && (how == How::Reference || how == How::Fast);
+  Tensor result = evaluate(node, pointers, layer, inside ? how : How::Real, rounds);
   // The region's last node rounds once in contract wide.
   return how == How::Wide && !region.empty() && region.back() == node ? rounded(result) : result;
 }

@@ -1,6 +1,7 @@
 // Softmax and its product with V, for given scores: a convex combination of values, rounded.
 #include "passes/analysis/Metric.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace fusebox {
@@ -8,8 +9,9 @@ namespace fusebox {
 static constexpr double eightBitRoundoff = 0x1p-4; ///< e4m3
 
 /// Probabilities are rounded before they meet V, the result once: each at most u times the largest value,
-/// because probabilities are positive and sum to 1. The expectation takes a row that attends to one key,
-/// where nothing averages out.
+/// because probabilities are positive and sum to 1. The expectation is that of the row that deviates most:
+/// one that attends to a single key has a probability of 1, which no rounding changes; one that attends to n
+/// keys evenly averages both roundings over them, most for n = 2.
 static Deviation attentionDeviation(const ModelFacts &facts, double bound, double root, Contract contract) {
   double u = unitRoundoff(facts.activations);
   Deviation deviation;
@@ -18,7 +20,7 @@ static Deviation attentionDeviation(const ModelFacts &facts, double bound, doubl
   if (contract != Contract::Wide) {
     double probability = contract == Contract::Fast ? eightBitRoundoff : u;
     deviation.counts.add(probability);
-    variance += probability * probability;
+    variance = std::max(variance, (u * u + probability * probability) / 2);
   }
   deviation.worst = (deviation.counts.growth - 1) * bound;
   deviation.expected = std::sqrt(kappa * variance) * root;
