@@ -1,30 +1,45 @@
 #!/usr/bin/env bash
-# Runs the device suite on this machine's GPU: every CUDA kernel against references, then the same under
-# compute-sanitizer where it is installed. Needs no compiler if the folder of cubins is complete.
+# Runs the device suite on this machine's GPU, in one go:
+#   every kernel against references, over shapes with odd ones among them
+#   the goldens end to end: errors to f64, greedy continuations, bits by batch and chunk, merged against separate
+#   SmolLM2-135M's five prompts
+#   what is said of a kernel that reads outside memory, or does not return
+#   compute-sanitizer's memcheck and racecheck, where it is installed
+# What it runs is made by tools/prepare-gpu.sh, here if there is a compiler; else FUSEBOX_GPU_PREBUILT names the folder
+# that it made elsewhere, for this GPU's chip. SmolLM2 is read from .cache/models or .cache/test and fetched if there is
+# a network; FUSEBOX_GPU_SMOLLM2 names the file elsewhere.
 #
-# usage: tools/test-gpu.sh [--bin DIR] [--cubins DIR] [--no-sanitizer]
-#   --bin     folder with fusebox-gpu-kernel-test (default: build/release/test/device)
-#   --cubins  folder of compiled kernels (default: build/gpu-cubins)
-set -euo pipefail
+# usage: tools/test-gpu.sh [--no-sanitizer] [--log DIR]
+#   --log   where details go (default: build/gpu-log)
+set -uo pipefail
 cd "$(dirname "$0")/.."
-bin=build/release/test/device cubins=build/gpu-cubins sanitizer=1
+sanitizer=1 log=build/gpu-log
 while [ $# -gt 0 ]; do
   case "$1" in
-    --bin) bin=$2; shift 2 ;;
-    --cubins) cubins=$2; shift 2 ;;
     --no-sanitizer) sanitizer=; shift ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 10 ;;
+    --log) log=$2; shift 2 ;;
+    *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 10 ;;
   esac
 done
-test=$bin/fusebox-gpu-kernel-test
-[ -x "$test" ] || { echo "test-gpu: $test is missing; build the target fusebox-gpu-kernel-test, or name its folder with --bin" >&2; exit 12; }
-mkdir -p "$cubins"
-status=0
-"$test" --check --cubins "$cubins" || status=1
+. tools/gpu-suite.sh
+
+kernels="$suite/fusebox-gpu-kernel-test --cubins $suite/cubins"
+models="$suite/fusebox-gpu-model-test --plans $suite/plans --goldens test/data/golden"
+run kernels 300 $kernels --check
+run goldens 300 $models --check
+if [ -s "$smollm2" ]; then
+  run smollm2 300 $models --smollm2 "$smollm2"
+else
+  echo "FAIL smollm2: no model file; set FUSEBOX_GPU_SMOLLM2"
+  status=1
+fi
+run fault-memory 60 $models --fault memory
+run fault-hang 60 $models --fault hang
 if [ "$sanitizer" ] && command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
-    echo "compute-sanitizer $tool:"
-    compute-sanitizer --tool "$tool" --error-exitcode 1 --print-limit 5 "$test" --check --cubins "$cubins" 2>&1 | tail -n 12 || status=1
+    run $tool-kernels 600 compute-sanitizer --tool $tool --error-exitcode 1 --print-limit 5 $kernels --check
+    run $tool-goldens 600 compute-sanitizer --tool $tool --error-exitcode 1 --print-limit 5 $models --check
   done
 fi
+[ $status = 0 ] && echo "all passed; details in $log" || echo "FAILED; details in $log"
 exit $status

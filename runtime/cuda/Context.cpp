@@ -18,9 +18,14 @@ Result<std::shared_ptr<GpuContext>> GpuContext::open(uint32_t index) {
   return std::shared_ptr<GpuContext>(new GpuContext(*api, gpus[index], device, context));
 }
 
-GpuContext::~GpuContext() { api.primaryContextRelease(device); }
+GpuContext::~GpuContext() {
+  if (!abandoned)
+    api.primaryContextRelease(device);
+}
 
 Result<void> GpuContext::enter() const {
+  if (abandoned)
+    return internalError("a kernel on " + info.name + " has not returned; end the program to use the GPU again");
   FUSEBOX_CUDA(api, contextSetCurrent(context), "entering the context of " + info.name);
   return {};
 }

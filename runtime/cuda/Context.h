@@ -4,6 +4,7 @@
 
 #include "runtime/cuda/Driver.h"
 
+#include <atomic>
 #include <memory>
 
 namespace fusebox::cuda {
@@ -17,6 +18,9 @@ public:
 
   /// Makes the context current on this thread: before every driver call.
   Result<void> enter() const;
+  /// A kernel of the context never returned: any call that frees or waits would not return either. From now on
+  /// enter() fails, and what the context holds is left to the end of the process.
+  void abandon() { abandoned = true; }
 
   const DriverApi &api;
   GpuInfo info;
@@ -26,6 +30,7 @@ private:
       : api(api), info(std::move(info)), device(device), context(context) {}
   DeviceHandle device;
   Context context;
+  std::atomic<bool> abandoned = false;
 };
 
 /// Page-locked host memory, which the GPU copies from and to while the CPU goes on.

@@ -90,10 +90,12 @@ Result<void> GpuStream::finish() {
       return internalError(current + " failed on " + gpu->info.name + ": " + statusText(gpu->api, status) +
                            "; FUSEBOX_GPU_SYNC=1 runs kernels one at a time and names the one at fault");
     auto waited = Clock::now() - begin;
-    if (waited > timeLimit())
+    if (waited > timeLimit()) {
+      gpu->abandon();
       return internalError(current + ": a kernel on " + gpu->info.name +
                            " has not returned in time (FUSEBOX_GPU_TIMEOUT seconds, 60 unless set); "
                            "FUSEBOX_GPU_SYNC=1 runs kernels one at a time and names the one at fault");
+    }
     // A token takes about a millisecond: spin that long, then leave the CPU to others.
     if (waited > std::chrono::milliseconds(5))
       std::this_thread::sleep_for(std::chrono::microseconds(50));

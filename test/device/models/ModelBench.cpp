@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <random>
 
 namespace fusebox::gpumodels {
@@ -28,23 +30,12 @@ std::vector<int32_t> randomTokens(const Session &session, size_t count) {
   return tokens;
 }
 
-/// Bytes of the weights that a decode step reads, and of the products' matrices in the layers.
-struct WeightBytes {
-  double read = 0, layers = 0;
-};
-WeightBytes weightBytes(const plan::Program &program) {
-  WeightBytes bytes;
-  for (const plan::Weight &weight : program.weights) {
-    double each = double(weight.bytes) * double(weight.instances.size());
-    if (weight.perLayer)
-      bytes.read += each, bytes.layers += each;
-  }
-  // The head: the largest weight outside layers; an embedding table of its own is read by the row.
-  double head = 0;
+/// Bytes of the matrices in the layers, which all rows of a step are multiplied with.
+double layerBytes(const plan::Program &program) {
+  double bytes = 0;
   for (const plan::Weight &weight : program.weights)
-    if (!weight.perLayer)
-      head = std::max(head, double(weight.bytes));
-  bytes.read += head;
+    if (weight.perLayer)
+      bytes += double(weight.bytes) * double(weight.instances.size());
   return bytes;
 }
 
@@ -55,9 +46,9 @@ double kvBytesPerToken(const plan::Program &program) {
   return bytes;
 }
 
-/// Milliseconds of a greedy decode step around a context, each token chosen on the device and fed to the next
-/// step: the median of 64.
-double decodeTime(Session &session, std::span<const int32_t> prompt) {
+/// Milliseconds of a decode step around a context, of which the device finds the `count` largest logits and
+/// the best one is fed to the next step: the median of 64.
+double decodeTime(Session &session, std::span<const int32_t> prompt, uint32_t count) {
   expect(session.truncate(0, 0));
   uint32_t most = session.options().maxStepTokens;
   prompt = prompt.first(prompt.size() - 40);
@@ -67,7 +58,7 @@ double decodeTime(Session &session, std::span<const int32_t> prompt) {
   std::vector<double> times;
   for (int i = 0; i < 72; ++i) {
     double begin = seconds();
-    RankedLogits ranked = expect(session.stepRanked({{&token, 1}, starts, slots, rows}, 1));
+    RankedLogits ranked = expect(session.stepRanked({{&token, 1}, starts, slots, rows}, count));
     token = int32_t(ranked.row(0)[0].index);
     if (i >= 8)
       times.push_back((seconds() - begin) * 1e3);
@@ -80,58 +71,83 @@ void print(const char *pattern, auto... values) {
   std::fflush(stdout);
 }
 
-} // namespace
-
-int benchModel(const Options &options, const std::string &folder) {
-  std::string name = folder.substr(folder.rfind('/') + 1);
+/// Opens the plan without its cubins and with an empty cache: NVRTC compiles every kernel.
+void benchCompile(const plan::PlanReader &reader, const std::string &name, const std::string &weights) {
+  plan::Program program = expect(reader.readProgram(*reader.find(plan::SectionKind::Program)));
+  for (plan::Module &module : program.modules)
+    module.cubins.clear();
+  plan::PlanWriter writer;
+  writer.addProgram("cuda", program);
+  plan::PlanReader sources = expect(plan::PlanReader::fromBytes(writer.encode(), name));
+  const char *cache = std::getenv("XDG_CACHE_HOME");
+  std::string kept = cache ? cache : "";
+  char folder[] = "/tmp/fusebox-cold-XXXXXX";
+  setenv("XDG_CACHE_HOME", mkdtemp(folder), 1);
+  SessionOptions settings;
+  settings.contextTokens = 512;
   double begin = seconds();
-  CompileOptions compile;
-  compile.targets = {options.target};
-  CompiledPlan plan = expect(compileModel(folder, compile));
-  double compiled = seconds() - begin;
-  std::string path = "/tmp/" + name + ".plan";
-  expect(plan.writer.write(path));
+  openPlan(sources, weights, settings);
+  print("%-18s opened with all %zu kernels compiled by NVRTC: %.2f s\n", name.c_str(), program.modules.size(),
+        seconds() - begin);
+  cache ? setenv("XDG_CACHE_HOME", kept.c_str(), 1) : unsetenv("XDG_CACHE_HOME");
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+}
 
+void benchOpen(const plan::PlanReader &reader, const std::string &name, const std::string &weights,
+               std::unique_ptr<Session> &session) {
   Device device = expect(openDevice({plan::TargetKind::Cuda}));
   double freeBefore = double(availableMemory(device));
   SessionOptions settings;
   settings.maxStepTokens = 2048;
-  settings.contextTokens = 4096 + 128;
-  settings.contextTokens = name.rfind("tinyllama", 0) == 0 ? 2048 : settings.contextTokens;
-  begin = seconds();
-  auto session = expect(Session::open(path, settings));
+  settings.contextTokens = std::min(
+      4096u + 128, expect(reader.readProgram(*reader.find(plan::SectionKind::Program))).model.maxPosition);
+  double begin = seconds();
+  session = openPlan(reader, weights, settings);
   double opened = seconds() - begin;
-  std::vector<int32_t> tokens = randomTokens(*session, 4096);
-  step(*session, 0, std::span(tokens).first(8), 1);
+  std::vector<int32_t> tokens = randomTokens(*session, 8);
+  greedyStep(*session, tokens);
   double firstToken = seconds() - begin;
   const MemoryNeed &need = session->memory();
   double beyond = freeBefore - double(availableMemory(device)) - double(need.total());
-  print("%-18s compile %.2f s, open %.3f s, plan to first token %.3f s; memory beyond the estimate %.0f MB\n",
-        name.c_str(), compiled, opened, firstToken, beyond / 1e6);
+  print("%-18s opened in %.3f s, plan to first token %.3f s beyond the context; memory beyond the estimate "
+        "%.0f MB\n",
+        name.c_str(), opened, firstToken, beyond / 1e6);
+}
 
-  WeightBytes bytes = weightBytes(session->program());
+} // namespace
+
+int benchModel(const Options &options, const plan::PlanReader &reader, const std::string &weights) {
+  std::string name = lastPart(weights);
+  std::unique_ptr<Session> session;
+  benchOpen(reader, name, weights, session);
+  std::vector<int32_t> tokens = randomTokens(*session, 4096);
+
+  double read = double(plan::bytesReadPerToken(session->program()));
   double perToken = kvBytesPerToken(session->program());
-  for (size_t context : {size_t(128), std::min<size_t>(4096, settings.contextTokens) - 64}) {
-    double ms = decodeTime(*session, std::span(tokens).first(context));
-    double floor =
-        options.bandwidth > 0 ? (bytes.read + perToken * double(context)) / options.bandwidth * 1e3 : 0;
-    print("%-18s decode at %zu tokens: %.3f ms a token, %.2f x floor (%.3f ms)\n", name.c_str(), context, ms,
-          floor > 0 ? ms / floor : 0, floor);
+  for (size_t context : {size_t(128), std::min<size_t>(4096, session->contextTokens()) - 64}) {
+    std::span<const int32_t> prompt = std::span(tokens).first(context);
+    double ms = decodeTime(*session, prompt, 1), listed = decodeTime(*session, prompt, 256);
+    double floor = options.bandwidth > 0 ? (read + perToken * double(context)) / options.bandwidth * 1e3 : 0;
+    print("%-18s decode at %zu tokens: %.3f ms a token, %.2f x floor (%.3f ms); %.3f ms with the largest 256 "
+          "listed\n",
+          name.c_str(), context, ms, floor > 0 ? ms / floor : 0, floor, listed);
   }
   std::vector<double> times;
   for (int i = 0; i < 6; ++i) {
     expect(session->truncate(0, 0));
-    begin = seconds();
-    step(*session, 0, std::span(tokens).first(2000), 1);
+    double begin = seconds();
+    greedyStep(*session, std::span(tokens).first(std::min<size_t>(2000, session->contextTokens())));
     times.push_back(seconds() - begin);
   }
   times.erase(times.begin());
-  double operations = bytes.layers / 2 * 2 * 2000;
-  double rate = operations / median(times);
+  double rate = layerBytes(session->program()) / 2 * 2 * 2000 / median(times); // 2 operations for 2 bytes
   print("%-18s prefill of 2000 tokens: %.2f ms, %.0f TFLOP/s in products%s\n", name.c_str(),
         median(times) * 1e3, rate / 1e12,
         options.peak > 0 ? (", " + std::to_string(int(100 * rate / options.peak)) + " % of peak").c_str()
                          : "");
+  session.reset();
+  benchCompile(reader, name, weights);
   return 0;
 }
 

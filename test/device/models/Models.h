@@ -1,8 +1,8 @@
-// Whole models on a GPU: compiled, opened and run as a user would. Checks and timings of the device suite;
-// docs/gpu.md explains what they print.
+// Whole models on a GPU, from plans, opened and run as a user would. Checks and timings of the device suite;
+// tools/test-gpu.sh and tools/bench-gpu.sh make the plans and call it, docs/gpu.md explains what it prints.
+// It needs no compiler, so that it runs where only a GPU is.
 #pragma once
 
-#include "compiler/Compile.h"
 #include "frontends/Checkpoint.h"
 #include "runtime/session/Session.h"
 
@@ -26,26 +26,54 @@ inline void expect(const Result<void> &result) {
 }
 
 struct Options {
-  std::string target; ///< "cuda:sm_90a"
-  std::string goldens, models;
+  std::string plans;              ///< folder of NAME.bf16.plan and NAME.f32.plan
+  std::string goldens;            ///< test/data/golden
   double bandwidth = 0, peak = 0; ///< bytes and operations a second, measured; 0: not known
 };
 
-/// Compiles a model and opens it on the GPU.
-std::unique_ptr<Session> openModel(const Options &options, const std::string &model,
-                                   std::optional<DType> dtype, SessionOptions session);
+/// A plan of the folder: of a model's name and a type.
+plan::PlanReader readPlan(const Options &options, const std::string &name, const std::string &type);
+/// Opens a plan on the GPU; `weights` is the folder with the model's files.
+/// The same plan for the files of that name and size in `weights`, whatever is in them: weights that are only
+/// timed are random, and need not be those the plan was made beside.
+plan::PlanReader withFilesOf(const plan::PlanReader &plan, const std::string &weights);
+std::unique_ptr<Session> openPlan(const plan::PlanReader &plan, const std::string &weights,
+                                  SessionOptions session = {});
+
+/// The last part of a path.
+std::string lastPart(const std::string &path);
 
 /// Runs one step of one sequence and returns the logits of its last `rows` tokens.
 std::vector<float> step(Session &session, uint32_t slot, std::span<const int32_t> tokens, size_t rows);
+/// Runs one step of slot 0 and returns its most likely next token, chosen on the device.
+int32_t greedyStep(Session &session, std::span<const int32_t> tokens);
 
+/// expected.safetensors of a golden.
+struct Expected {
+  Checkpoint file;
+  explicit Expected(const std::string &golden);
+  std::vector<double> reals(const std::string &name) const;
+  std::vector<int32_t> ids(const std::string &name) const;
+};
+
+/// A line for printing.
+std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));
 /// Prints one line; returns 1 if it failed.
 int report(const std::string &name, bool passed, const std::string &text);
 
-/// The tiny golden models against their reference outputs. Returns the number of failures.
+// Each returns the number of failures.
+
+/// The tiny golden models against their reference outputs.
 int checkGoldens(const Options &options);
-/// Bits of a token whatever runs beside it and however its prompt was cut.
-int checkIndependence(const Options &options, const std::string &model, const std::string &name);
-/// Times of full-size models beside their floors.
-int benchModel(const Options &options, const std::string &folder);
+/// Bits of a token whatever runs beside it and however its prompt was cut; the largest logits as sorting
+/// finds them.
+int checkIndependence(const plan::PlanReader &plan, const std::string &name, const std::string &weights);
+/// SmolLM2-135M from its GGUF: five prompts, as the reference continues them.
+int checkSmolLm2(const Options &options, const std::string &gguf);
+/// A kernel that reads outside memory, or one that does not return: the message names it and its node. The
+/// GPU's context is lost, so each is a run of the program by itself.
+int checkFault(const Options &options, const std::string &kind);
+/// Times of a full-size model beside their floors.
+int benchModel(const Options &options, const plan::PlanReader &plan, const std::string &weights);
 
 } // namespace fusebox::gpumodels

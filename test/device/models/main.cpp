@@ -2,9 +2,12 @@
 #include "test/device/models/Models.h"
 
 #include "runtime/device/ListDevices.h"
+#include "support/ContentHash.h"
 
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <numeric>
 
 using namespace fusebox;
@@ -23,15 +26,35 @@ int report(const std::string &name, bool passed, const std::string &text) {
   return passed ? 0 : 1;
 }
 
-std::unique_ptr<Session> openModel(const Options &options, const std::string &model,
-                                   std::optional<DType> dtype, SessionOptions session) {
-  CompileOptions compile;
-  compile.targets = {options.target};
-  compile.dtype = dtype;
-  CompiledPlan plan = expect(compileModel(model, compile));
-  plan::PlanReader reader = expect(plan::PlanReader::fromBytes(plan.writer.encode(), model));
+std::string format(const char *pattern, ...) {
+  char text[240];
+  va_list values;
+  va_start(values, pattern);
+  std::vsnprintf(text, sizeof text, pattern, values);
+  va_end(values);
+  return text;
+}
+
+std::string lastPart(const std::string &path) { return path.substr(path.rfind('/') + 1); }
+
+plan::PlanReader readPlan(const Options &options, const std::string &name, const std::string &type) {
+  return expect(plan::PlanReader::open(options.plans + "/" + name + "." + type + ".plan"));
+}
+
+plan::PlanReader withFilesOf(const plan::PlanReader &plan, const std::string &weights) {
+  plan::Program program = expect(plan.readProgram(*plan.find(plan::SectionKind::Program)));
+  for (plan::WeightFile &file : program.files)
+    file.contentHash = expect(contentHash(expect(MappedFile::open(weights + "/" + lastPart(file.pathHint)))));
+  plan::PlanWriter writer;
+  writer.addProgram("cuda", program);
+  return expect(plan::PlanReader::fromBytes(writer.encode(), plan.path()));
+}
+
+std::unique_ptr<Session> openPlan(const plan::PlanReader &plan, const std::string &weights,
+                                  SessionOptions session) {
   session.kind = plan::TargetKind::Cuda;
-  return expect(Session::open(reader, session));
+  session.weights.weightsDir = weights;
+  return expect(Session::open(plan, session));
 }
 
 std::vector<float> step(Session &session, uint32_t slot, std::span<const int32_t> tokens, size_t rows) {
@@ -42,79 +65,120 @@ std::vector<float> step(Session &session, uint32_t slot, std::span<const int32_t
   return {logits.values, logits.values + size_t(logits.rows) * logits.vocabulary};
 }
 
+int32_t greedyStep(Session &session, std::span<const int32_t> tokens) {
+  int32_t starts[] = {0, int32_t(tokens.size())}, slots[] = {0}, rows[] = {int32_t(tokens.size()) - 1};
+  RankedLogits ranked = expect(session.stepRanked({tokens, starts, slots, rows}, 1));
+  return ranked.row(0).empty() ? 0 : int32_t(ranked.row(0)[0].index);
+}
+
+template <class Stored, class T> static std::vector<T> widen(std::span<const std::byte> bytes) {
+  std::vector<T> values(bytes.size() / sizeof(Stored));
+  for (size_t i = 0; i < values.size(); ++i) {
+    Stored value;
+    std::memcpy(&value, bytes.data() + i * sizeof(Stored), sizeof(Stored));
+    values[i] = T(value);
+  }
+  return values;
+}
+
+Expected::Expected(const std::string &golden)
+    : file(expect(Checkpoint::open(golden + "/expected.safetensors"))) {}
+
+std::vector<double> Expected::reals(const std::string &name) const {
+  const StoredTensor *tensor = file.find(name);
+  if (!tensor)
+    fail("expected.safetensors has no " + name);
+  return tensor->dtype == DType::F64 ? widen<double, double>(file.data(*tensor))
+                                     : widen<float, double>(file.data(*tensor));
+}
+
+std::vector<int32_t> Expected::ids(const std::string &name) const {
+  const StoredTensor *tensor = file.find(name);
+  if (!tensor)
+    fail("expected.safetensors has no " + name);
+  return widen<int64_t, int32_t>(file.data(*tensor));
+}
+
 } // namespace fusebox::gpumodels
 
 using namespace fusebox::gpumodels;
 
-/// Compiles models for the target and says how large their plans are.
-static int compileAll(const Options &options, const std::vector<std::string> &models,
-                      const std::string &dumpFolder) {
-  for (const std::string &model : models)
-    for (DType dtype : {DType::BF16, DType::F32}) {
-      CompileOptions compile;
-      compile.targets = {options.target};
-      compile.dtype = dtype;
-      if (!dumpFolder.empty())
-        compile.dumpDir = dumpFolder + (dtype == DType::F32 ? "/f32" : "/bf16");
-      CompiledPlan plan = expect(compileModel(model, compile));
-      std::printf("%s %s:", model.c_str(), dtype == DType::F32 ? "f32" : "bf16");
-      for (const PhaseTime &time : plan.times)
-        std::printf(" %s %.0f ms", std::string(phaseName(time.phase)).c_str(), time.milliseconds);
-      std::printf("; plan of %zu bytes\n", plan.writer.encode().size());
-    }
-  return 0;
-}
+constexpr const char usage[] =
+    "usage: fusebox-gpu-model-test --plans DIR --goldens DIR [--check] [--smollm2 FILE.gguf] [--fault "
+    "memory|hang]\n"
+    "       fusebox-gpu-model-test --plans DIR [--bandwidth GB/S] [--peak TFLOP/S] MODEL...\n"
+    "  --plans      folder of plans, NAME.bf16.plan and NAME.f32.plan\n"
+    "  --goldens    test/data/golden: the golden models and their reference outputs\n"
+    "  --check      the goldens: errors, greedy continuations, bits\n"
+    "  --smollm2    SmolLM2-135M-Instruct.Q4_1.gguf: five prompts\n"
+    "  --fault      a kernel that is at fault must be named\n"
+    "  MODEL        folders of full-size models: checked for independence, then timed\n"
+    "  --bandwidth, --peak   this GPU's, as measured: floors and shares are printed beside times\n";
 
-int main(int argc, char **argv) {
+namespace {
+struct Arguments {
   Options options;
   std::vector<std::string> models;
-  bool compileOnly = false;
-  std::string dumpFolder;
-  for (int i = 1; i < argc; ++i) {
-    std::string arg = argv[i];
-    bool more = i + 1 < argc;
-    if (arg == "--goldens" && more)
-      options.goldens = argv[++i];
-    else if (arg == "--compile")
-      compileOnly = true;
-    else if (arg == "--dump" && more)
-      dumpFolder = argv[++i];
-    else if (arg == "--target" && more)
-      options.target = argv[++i];
-    else if (arg == "--bandwidth" && more)
-      options.bandwidth = std::atof(argv[++i]) * 1e9;
-    else if (arg == "--peak" && more)
-      options.peak = std::atof(argv[++i]) * 1e12;
-    else if (arg[0] != '-')
-      models.push_back(arg);
-    else {
-      std::fputs(
-          "usage: fusebox-gpu-model-test [--compile --target cuda:sm_90a] [--goldens DIR] [--bandwidth GB/S] "
-          "[--peak TFLOP/S] [MODEL...]\n"
-          "  --goldens    checks the golden models of DIR (test/data/golden)\n"
-          "  MODEL        folders of full-size models: checked for independence, then timed\n"
-          "  --compile    only compiles the MODELs, which needs no GPU; --dump DIR leaves the IR of each "
-          "phase\n"
-          "  --bandwidth, --peak   this GPU's, as measured: floors and shares are printed beside times\n",
-          stderr);
-      return 10;
+  std::string smollm2, fault;
+  bool check = false;
+
+  bool parse(int argc, char **argv) {
+    for (int i = 1; i < argc; ++i) {
+      std::string arg = argv[i];
+      bool more = i + 1 < argc;
+      if (arg == "--check")
+        check = true;
+      else if (arg[0] != '-')
+        models.push_back(arg);
+      else if (!more)
+        return false;
+      else if (arg == "--plans")
+        options.plans = argv[++i];
+      else if (arg == "--goldens")
+        options.goldens = argv[++i];
+      else if (arg == "--smollm2")
+        smollm2 = argv[++i];
+      else if (arg == "--fault")
+        fault = argv[++i];
+      else if (arg == "--bandwidth")
+        options.bandwidth = std::atof(argv[++i]) * 1e9;
+      else if (arg == "--peak")
+        options.peak = std::atof(argv[++i]) * 1e12;
+      else
+        return false;
     }
+    bool needsGoldens = check || !smollm2.empty() || !fault.empty();
+    return !options.plans.empty() && (!needsGoldens || !options.goldens.empty());
   }
+};
+} // namespace
+
+int main(int argc, char **argv) {
+  Arguments arguments;
+  if (!arguments.parse(argc, argv)) {
+    std::fputs(usage, stderr);
+    return 10;
+  }
+  const Options &options = arguments.options;
+  bool found = false;
   for (const DeviceInfo &device : expect(listDevices())) {
     std::printf("%s: %s%s\n", device.name.c_str(),
                 device.usable ? device.target.c_str() : "not usable: ", device.reason.c_str());
-    if (device.kind == plan::TargetKind::Cuda && device.usable && options.target.empty())
-      options.target = device.target;
+    found = found || (device.kind == plan::TargetKind::Cuda && device.usable);
   }
-  if (options.target.empty())
+  if (!found)
     fail("no GPU to test");
-  if (compileOnly)
-    return compileAll(options, models, dumpFolder);
-  int failures = options.goldens.empty() ? 0 : checkGoldens(options);
-  for (const std::string &model : models) {
-    failures += checkIndependence(options, model, model.substr(model.rfind('/') + 1));
-    failures += benchModel(options, model);
+  int failures = arguments.check ? checkGoldens(options) : 0;
+  if (!arguments.smollm2.empty())
+    failures += checkSmolLm2(options, arguments.smollm2);
+  if (!arguments.fault.empty())
+    failures += checkFault(options, arguments.fault);
+  for (const std::string &model : arguments.models) {
+    plan::PlanReader plan = withFilesOf(readPlan(options, lastPart(model), "bf16"), model);
+    failures += checkIndependence(plan, lastPart(model), model);
+    failures += benchModel(options, plan, model);
   }
   std::printf("%s\n", failures ? (std::to_string(failures) + " checks FAILED").c_str() : "all checks passed");
-  return failures ? 1 : 0;
+  std::fflush(stdout);
+  std::_Exit(failures ? 1 : 0); // a GPU that a fault has taken away would be waited for
 }
