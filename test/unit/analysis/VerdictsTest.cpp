@@ -264,6 +264,31 @@ TEST(Rebalancing, LeavesCertificatesWithoutNormsToTheLastBit) {
   }
 }
 
+TEST(Rebalancing, KeepsPairsWhoseStoredGainsCannotMove) {
+  TestModel model({.layers = 1});
+  model.facts.gainConvention = GainConvention::OnePlus;
+  NormFacts &q = *model.facts.layers[0].qNorm, &k = *model.facts.layers[0].kNorm;
+  // Elements j and j + 8 are a pair. Pair 0: gains 16 and 1, exactly movable. Pair 1: k's second gain needs
+  // more digits less 1 than bf16 has.
+  q.gain.assign(16, 1);
+  k.gain.assign(16, 1);
+  k.gain[0] = k.gain[8] = 16;
+  k.gain[1] = 16;
+  k.gain[9] = 1.0078125;
+  Balance balance = levelGains(model.facts);
+  EXPECT_EQ(balance.moved(), 1);
+  EXPECT_EQ(balance.held(), 1);
+  const std::vector<int> &exponents = balance.layers[0].exponents[0];
+  EXPECT_EQ(exponents[0], 2);
+  EXPECT_EQ(exponents[8], 2);
+  EXPECT_EQ(exponents[1], 0);
+  EXPECT_EQ(exponents[9], 0);
+  EXPECT_EQ(balance.unevenBefore, 16);
+  EXPECT_EQ(balance.unevenAfter, 16) << "that of the pair that stays";
+  model.facts.gainConvention = GainConvention::Plain;
+  EXPECT_EQ(levelGains(model.facts).held(), 0);
+}
+
 TEST(Rebalancing, HoldsWhatOnePlusStorageCannotHold) {
   EXPECT_TRUE(holdsExactly(96.5, -3, GainConvention::Plain, DType::BF16));
   EXPECT_TRUE(holdsExactly(4, -1, GainConvention::OnePlus, DType::BF16)); // stored 3, then 1

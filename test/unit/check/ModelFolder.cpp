@@ -1,6 +1,7 @@
 #include "test/unit/check/ModelFolder.h"
 
 #include "frontends/Checkpoint.h"
+#include "support/Float.h"
 #include "support/SafetensorsWriter.h"
 
 #include <cstdlib>
@@ -9,6 +10,8 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <nlohmann/json.hpp>
+#include <random>
 
 using namespace fusebox;
 namespace fs = std::filesystem;
@@ -26,8 +29,11 @@ test::TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path, ignored);
 }
 
-void test::writeModel(const std::string &name, const std::string &folder,
-                      const std::map<std::string, Edit> &edits) {
+/// Tensors of one dimension that the golden lacks, by name.
+using Vectors = std::map<std::string, std::vector<uint16_t>>;
+
+static void writeWith(const std::string &name, const std::string &folder,
+                      const std::map<std::string, test::Edit> &edits, const Vectors &more) {
   fs::path golden = fs::path(FUSEBOX_TEST_DATA) / "golden" / name;
   fs::create_directories(folder);
   for (const char *file : {"config.json", "generation_config.json"})
@@ -48,7 +54,33 @@ void test::writeModel(const std::string &name, const std::string &folder,
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape, bytes});
   }
   ASSERT_EQ(changed.size(), edits.size()) << "an edited tensor is missing";
+  for (const auto &[tensor, values] : more)
+    tensors.push_back({tensor, DType::BF16, {int64_t(values.size())}, std::as_bytes(std::span(values))});
   ASSERT_TRUE(writeSafetensors(folder + "/model.safetensors", tensors));
+}
+
+void test::writeModel(const std::string &name, const std::string &folder,
+                      const std::map<std::string, Edit> &edits) {
+  writeWith(name, folder, edits, {});
+}
+
+void test::writeQwen2(const std::string &folder, double largest, const std::map<std::string, Edit> &edits) {
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> size(-1, 1);
+  Vectors biases;
+  for (int layer = 0; layer < 3; ++layer)
+    for (auto [role, count] : {std::pair("q", 128), std::pair("k", 64), std::pair("v", 64)}) {
+      auto &bias = biases["model.layers." + std::to_string(layer) + ".self_attn." + role + "_proj.bias"];
+      for (int i = 0; i < count; ++i)
+        bias.push_back(f32ToBf16(size(random) * (*role == 'k' && i % 7 == 0 ? float(largest) : 1)));
+    }
+  writeWith("llama", folder, edits, biases);
+  auto config = nlohmann::json::parse(readText(folder + "/config.json"));
+  config["model_type"] = "qwen2";
+  config["architectures"] = {"Qwen2ForCausalLM"};
+  for (const char *key : {"attention_bias", "mlp_bias", "pretraining_tp"})
+    config.erase(key);
+  std::ofstream(folder + "/config.json") << config.dump(2);
 }
 
 std::string test::readText(const std::string &path) {

@@ -24,6 +24,9 @@ using Edit = std::function<void(std::vector<uint16_t> &)>;
 void writeModel(const std::string &name, const std::string &folder,
                 const std::map<std::string, Edit> &edits = {});
 
+/// The golden "llama" as a Qwen2: with biases on q, k and v, up to 1 in size, rows of k's up to `largest`.
+void writeQwen2(const std::string &folder, double largest, const std::map<std::string, Edit> &edits = {});
+
 std::string readText(const std::string &path);
 
 } // namespace fusebox::test

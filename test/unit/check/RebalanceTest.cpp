@@ -64,6 +64,34 @@ TEST_F(Rebalance, KeepsEveryBitWithoutNorms) {
   }
 }
 
+TEST_F(Rebalance, KeepsEveryBitAndCertificateWithBiases) {
+  writeQwen2(folder / "model", 500);
+  auto result = rebalanceModel(folder / "model", folder / "out");
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_GT(result->balance.moved(), 0);
+  EXPECT_GT(result->balance.unevenBefore, 10);
+  EXPECT_LE(result->balance.unevenAfter, 2) << "what powers of two leave";
+  EXPECT_EQ(logits(folder / "out"), logits(folder / "model"));
+
+  auto before = checkModel(folder / "model", {}), after = checkModel(folder / "out", {});
+  ASSERT_TRUE(before && after);
+  EXPECT_FALSE(before->guidance.empty());
+  EXPECT_THAT(before->guidance[0], testing::HasSubstr("rows of W_q and W_k of one pair differ by up to"));
+  ASSERT_EQ(before->analysis.verdicts.size(), after->analysis.verdicts.size());
+  for (size_t i = 0; i < before->analysis.verdicts.size(); ++i) {
+    const Verdict &a = before->analysis.verdicts[i], &b = after->analysis.verdicts[i];
+    EXPECT_EQ(a.legal, b.legal) << a.node;
+    if (a.node != node::scores)
+      continue; // q and k themselves change by powers of two, and what bounds them
+    EXPECT_EQ(a.range, b.range);
+    EXPECT_EQ(a.deviationExpected, b.deviationExpected);
+  }
+  // What is level already stays.
+  auto again = rebalanceModel(folder / "out", folder / "again");
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->balance.moved(), 0);
+}
+
 TEST_F(Rebalance, RefusesToOverwriteAModel) {
   auto result = rebalanceModel(golden("qwen3"), folder / "out");
   ASSERT_TRUE(result);
