@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
 #include <map>
 #include <numeric>
 
@@ -55,44 +53,4 @@ std::vector<float> test::step(Session &session, std::span<const int32_t> tokens,
     return {};
   }
   return {logits->values, logits->values + size_t(logits->rows) * logits->vocabulary};
-}
-
-static Checkpoint openExpected(const std::string &folder) {
-  Result<Checkpoint> file = Checkpoint::open(folder + "/expected.safetensors");
-  if (!file) {
-    fprintf(stderr, "%s\n", file.error().message.c_str());
-    abort();
-  }
-  return *file;
-}
-
-test::Expected::Expected(const std::string &folder) : file(openExpected(folder)) {}
-
-template <typename Stored, typename T> static std::vector<T> widen(std::span<const std::byte> bytes) {
-  std::vector<T> values(bytes.size() / sizeof(Stored));
-  for (size_t i = 0; i < values.size(); ++i) {
-    Stored value;
-    std::memcpy(&value, bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    values[i] = T(value);
-  }
-  return values;
-}
-
-std::vector<double> test::Expected::reals(const std::string &name) const {
-  const StoredTensor *tensor = file.find(name);
-  return tensor->dtype == DType::F64 ? widen<double, double>(file.data(*tensor))
-                                     : widen<float, double>(file.data(*tensor));
-}
-
-std::vector<int32_t> test::Expected::ids(const std::string &name) const {
-  return widen<int64_t, int32_t>(file.data(*file.find(name)));
-}
-
-double test::relativeError(std::span<const float> a, std::span<const double> b) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    difference += (a[i] - b[i]) * (a[i] - b[i]);
-    norm += b[i] * b[i];
-  }
-  return std::sqrt(difference / norm);
 }

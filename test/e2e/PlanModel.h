@@ -1,10 +1,9 @@
-// A model compiled to a plan in memory and opened, and reference values to compare with. Shared by end-to-end
-// tests.
+// A model compiled to a plan in memory and opened. Shared by end-to-end tests.
 #pragma once
 
 #include "compiler/Compile.h"
-#include "frontends/Checkpoint.h"
 #include "runtime/session/Session.h"
+#include "test/golden/Golden.h"
 
 #include <memory>
 #include <span>
@@ -27,23 +26,5 @@ std::unique_ptr<Session> open(const CompiledPlan &plan, const SessionOptions &op
 
 /// Runs one step of one sequence in slot `slot` and gives all its logits, row-major; empty after a failure.
 std::vector<float> step(Session &session, std::span<const int32_t> tokens, uint32_t slot = 0);
-
-/// Reference values of a golden: tensors of its expected.safetensors, widened.
-class Expected {
-public:
-  explicit Expected(const std::string &folder);
-  std::vector<double> reals(const std::string &name) const; ///< F32 or F64
-  std::vector<int32_t> ids(const std::string &name) const;  ///< I64
-
-private:
-  Checkpoint file;
-};
-
-/// ‖a − b‖ / ‖b‖.
-double relativeError(std::span<const float> a, std::span<const double> b);
-
-/// Names of the tiny golden models.
-inline constexpr const char *goldenNames[] = {"qwen3",      "qwen3-extreme-k", "llama",
-                                              "llama-tied", "llama31-rope",    "ernie4_5"};
 
 } // namespace fusebox::test

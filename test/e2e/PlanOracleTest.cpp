@@ -1,7 +1,7 @@
 // Compiled plans against the f64 oracle where no reference output exists: long contexts, full-size shapes.
 #include "compiler/Compile.h"
 #include "runtime/session/Sequence.h"
-#include "test/unit/interpreter/OracleModel.h"
+#include "test/golden/OracleModel.h"
 
 #include <gtest/gtest.h>
 

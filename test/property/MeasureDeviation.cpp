@@ -1,5 +1,6 @@
 // How far a model's attention scores deviate on its own hidden vectors, beside what the certificates expect.
-//   measure-deviation MODEL IDS.safetensors TENSOR    # e.g. smollm2-bf16 expected.safetensors prompt_0_ids
+//   measure-deviation MODEL GOLDEN TENSOR    # e.g. smollm2-bf16 test/data/golden/smollm2-135m-instruct
+//   prompt_0_ids
 #include "passes/analysis/Metric.h"
 #include "test/property/Region.h"
 
@@ -38,7 +39,7 @@ Ratios compare(const Region &region, const LayerMeasures &measures, Contract con
 
 int main(int argc, char **argv) {
   if (argc != 4) {
-    std::fprintf(stderr, "usage: measure-deviation MODEL IDS.safetensors TENSOR\n");
+    std::fprintf(stderr, "usage: measure-deviation MODEL GOLDEN TENSOR\n");
     return 10;
   }
   Region region(argv[1]);

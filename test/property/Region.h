@@ -4,8 +4,8 @@
 
 #include "ir/interpreter/Evaluate.h"
 #include "passes/analysis/Analysis.h"
+#include "test/golden/OracleModel.h"
 #include "test/unit/analysis/TestModel.h"
-#include "test/unit/interpreter/OracleModel.h"
 
 #include <map>
 #include <random>

@@ -2,23 +2,10 @@
 #include "test/device/models/Models.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace fusebox::gpumodels {
 
 namespace {
-
-constexpr const char *goldenNames[] = {"qwen3",      "qwen3-extreme-k", "llama",
-                                       "llama-tied", "llama31-rope",    "ernie4_5"};
-
-template <class T> double relativeError(const std::vector<T> &a, const std::vector<double> &b) {
-  double difference = 0, norm = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    difference += (a[i] - b[i]) * (a[i] - b[i]);
-    norm += b[i] * b[i];
-  }
-  return std::sqrt(difference / norm);
-}
 
 /// All logits of a prompt, in one step or a token at a time; with `alone` every launch runs for itself.
 std::vector<float> logitsOf(Session &session, std::span<const int32_t> ids, size_t chunk, bool alone) {

@@ -3,8 +3,8 @@
 // It needs no compiler, so that it runs where only a GPU is.
 #pragma once
 
-#include "frontends/Checkpoint.h"
 #include "runtime/session/Session.h"
+#include "test/golden/Golden.h"
 
 #include <memory>
 #include <span>
@@ -12,6 +12,8 @@
 #include <vector>
 
 namespace fusebox::gpumodels {
+
+using test::Expected, test::goldenNames, test::relativeError;
 
 /// Ends the program with a message.
 [[noreturn]] void fail(const std::string &message);
@@ -33,10 +35,10 @@ struct Options {
 
 /// A plan of the folder: of a model's name and a type.
 plan::PlanReader readPlan(const Options &options, const std::string &name, const std::string &type);
-/// Opens a plan on the GPU; `weights` is the folder with the model's files.
 /// The same plan for the files of that name and size in `weights`, whatever is in them: weights that are only
 /// timed are random, and need not be those the plan was made beside.
 plan::PlanReader withFilesOf(const plan::PlanReader &plan, const std::string &weights);
+/// Opens a plan on the GPU; `weights` is the folder with the model's files.
 std::unique_ptr<Session> openPlan(const plan::PlanReader &plan, const std::string &weights,
                                   SessionOptions session = {});
 
@@ -47,14 +49,6 @@ std::string lastPart(const std::string &path);
 std::vector<float> step(Session &session, uint32_t slot, std::span<const int32_t> tokens, size_t rows);
 /// Runs one step of slot 0 and returns its most likely next token, chosen on the device.
 int32_t greedyStep(Session &session, std::span<const int32_t> tokens);
-
-/// expected.safetensors of a golden.
-struct Expected {
-  Checkpoint file;
-  explicit Expected(const std::string &golden);
-  std::vector<double> reals(const std::string &name) const;
-  std::vector<int32_t> ids(const std::string &name) const;
-};
 
 /// A line for printing.
 std::string format(const char *pattern, ...) __attribute__((format(printf, 1, 2)));

@@ -71,34 +71,6 @@ int32_t greedyStep(Session &session, std::span<const int32_t> tokens) {
   return ranked.row(0).empty() ? 0 : int32_t(ranked.row(0)[0].index);
 }
 
-template <class Stored, class T> static std::vector<T> widen(std::span<const std::byte> bytes) {
-  std::vector<T> values(bytes.size() / sizeof(Stored));
-  for (size_t i = 0; i < values.size(); ++i) {
-    Stored value;
-    std::memcpy(&value, bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    values[i] = T(value);
-  }
-  return values;
-}
-
-Expected::Expected(const std::string &golden)
-    : file(expect(Checkpoint::open(golden + "/expected.safetensors"))) {}
-
-std::vector<double> Expected::reals(const std::string &name) const {
-  const StoredTensor *tensor = file.find(name);
-  if (!tensor)
-    fail("expected.safetensors has no " + name);
-  return tensor->dtype == DType::F64 ? widen<double, double>(file.data(*tensor))
-                                     : widen<float, double>(file.data(*tensor));
-}
-
-std::vector<int32_t> Expected::ids(const std::string &name) const {
-  const StoredTensor *tensor = file.find(name);
-  if (!tensor)
-    fail("expected.safetensors has no " + name);
-  return widen<int64_t, int32_t>(file.data(*tensor));
-}
-
 } // namespace fusebox::gpumodels
 
 using namespace fusebox::gpumodels;

@@ -2,8 +2,8 @@
 #include "check/Rebalance.h"
 #include "check/CheckModel.h"
 #include "support/Float.h"
+#include "test/golden/OracleModel.h"
 #include "test/unit/check/ModelFolder.h"
-#include "test/unit/interpreter/OracleModel.h"
 
 #include <filesystem>
 #include <gmock/gmock.h>

@@ -1,7 +1,7 @@
 // A model means the same as a folder and as a GGUF: from the files' bytes to logits, by the oracle.
+#include "test/golden/OracleModel.h"
 #include "test/unit/frontends/TestFiles.h"
 #include "test/unit/gguf_models/GoldenGguf.h"
-#include "test/unit/interpreter/OracleModel.h"
 
 #include <gtest/gtest.h>
 

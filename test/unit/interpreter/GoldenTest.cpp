@@ -1,5 +1,5 @@
 // The oracle against Hugging Face transformers, on the tiny models of test/data/golden.
-#include "OracleModel.h"
+#include "test/golden/OracleModel.h"
 
 #include <gtest/gtest.h>
 
@@ -13,14 +13,14 @@ namespace {
 class Golden : public testing::TestWithParam<const char *> {
 protected:
   std::string folder = std::string(FUSEBOX_TEST_DATA "/golden/") + GetParam();
-  Expected expected{folder + "/expected.safetensors"};
+  Expected expected{folder};
   std::vector<int32_t> ids = expected.ids("input_ids");
-  std::vector<double> exact = expected.floats("logits_f64");
+  std::vector<double> exact = expected.reals("logits_f64");
 };
 
 TEST_P(Golden, F64IsNearerThanHalfTheErrorOfF32) {
   OracleModel model(folder, {.dtype = DType::F64, .rounding = ReferenceRounding::Eager});
-  double reference = relativeError(expected.floats("logits_f32"), exact);
+  double reference = relativeError(expected.reals("logits_f32"), exact);
   double ours = relativeError(model.run(ids, oracle::Mode::F64).values, exact);
   RecordProperty("error", std::to_string(ours));
   EXPECT_LE(ours, 0.5 * reference);
@@ -28,7 +28,7 @@ TEST_P(Golden, F64IsNearerThanHalfTheErrorOfF32) {
 
 TEST_P(Golden, EagerBf16RoundsWhereTheReferenceDoes) {
   OracleModel model(folder, {.dtype = DType::BF16, .rounding = ReferenceRounding::Eager});
-  std::vector<double> rounded = expected.floats("logits_bf16");
+  std::vector<double> rounded = expected.reals("logits_bf16");
   double reference = relativeError(rounded, exact);
   double ours = relativeError(model.run(ids, oracle::Mode::Rounded).values, rounded);
   RecordProperty("error", std::to_string(ours));
@@ -37,7 +37,7 @@ TEST_P(Golden, EagerBf16RoundsWhereTheReferenceDoes) {
 
 TEST_P(Golden, F32IsNoFurtherFromF64ThanTheReference) {
   OracleModel model(folder, {.dtype = DType::F32, .rounding = ReferenceRounding::Eager});
-  double reference = relativeError(expected.floats("logits_f32"), exact);
+  double reference = relativeError(expected.reals("logits_f32"), exact);
   EXPECT_LE(relativeError(model.run(ids, oracle::Mode::Rounded).values, exact), reference);
 }
 
@@ -55,13 +55,10 @@ TEST_P(Golden, GreedyContinuationIsTheReferences) {
   EXPECT_EQ(continuation, expected.ids("greedy_f32"));
 }
 
-INSTANTIATE_TEST_SUITE_P(, Golden,
-                         testing::Values("qwen3", "qwen3-extreme-k", "llama", "llama-tied", "llama31-rope",
-                                         "ernie4_5"),
-                         [](const auto &info) {
-                           std::string name = info.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(, Golden, testing::ValuesIn(goldenNames), [](const auto &info) {
+  std::string name = info.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
 
 } // namespace

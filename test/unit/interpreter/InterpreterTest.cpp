@@ -1,5 +1,5 @@
 // What the oracle promises beside the goldens: steps, roundings, cuts through a body, regions, weights.
-#include "OracleModel.h"
+#include "test/golden/OracleModel.h"
 
 #include "ir/interpreter/BoundWeights.h"
 
@@ -87,7 +87,7 @@ Tensor runFused(llvm::StringRef contract, Mode mode) {
 
 TEST(Interpreter, StepsGiveTheLogitsOfOneStep) {
   OracleModel model(goldens + "qwen3", {.dtype = DType::BF16});
-  std::vector<int32_t> ids = Expected(goldens + "qwen3/expected.safetensors").ids("input_ids");
+  std::vector<int32_t> ids = Expected(goldens + "qwen3").ids("input_ids");
   for (Mode mode : {Mode::F64, Mode::Rounded}) {
     Tensor whole = model.run(ids, mode);
     oracle::Interpreter sequence(model.model(), model.weights, mode);
@@ -151,7 +151,7 @@ TEST(Interpreter, EveryNodeOfABf16ModelIsABf16Value) {
 }
 
 TEST(Interpreter, SdpaIsNearerToF64ThanEager) {
-  std::vector<int32_t> ids = Expected(goldens + "llama/expected.safetensors").ids("input_ids");
+  std::vector<int32_t> ids = Expected(goldens + "llama").ids("input_ids");
   auto attentionOf = [&](ReferenceRounding rounding, Mode mode) {
     OracleModel model(goldens + "llama", {.dtype = DType::BF16, .rounding = rounding});
     Tensor first;

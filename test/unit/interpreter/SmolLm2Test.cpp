@@ -1,6 +1,6 @@
 // The oracle on a real model of 135 million parameters, against Hugging Face's f32 and bf16 runs: its
 // published GGUF, with weights rounded to bf16 as the reference's were.
-#include "OracleModel.h"
+#include "test/golden/OracleModel.h"
 
 #include <gtest/gtest.h>
 
@@ -34,16 +34,16 @@ protected:
     return out;
   }
 
-  Expected expected{FUSEBOX_TEST_DATA "/golden/smollm2-135m-instruct/expected.safetensors"};
+  Expected expected{FUSEBOX_TEST_DATA "/golden/smollm2-135m-instruct"};
   std::string prompt = "prompt_" + std::to_string(GetParam());
   std::vector<int32_t> ids = expected.ids(prompt + "_ids"), topIds = expected.ids(prompt + "_top_ids");
-  std::vector<double> f32 = expected.floats(prompt + "_top_f32");
+  std::vector<double> f32 = expected.reals(prompt + "_top_f32");
 };
 
 TEST_P(SmolLm2, F64AgreesWithTheReferenceToF32sAccuracy) {
   oracle::Tensor logits = run(DType::F64, ReferenceRounding::Sdpa, oracle::Mode::F64);
   EXPECT_LT(relativeError(ofTopTokens(logits), f32), 2e-6);
-  std::vector<double> sums = expected.floats(prompt + "_lse_f32");
+  std::vector<double> sums = expected.reals(prompt + "_lse_f32");
   for (int64_t i = 0; i < logits.rows; ++i) {
     double largest = std::ranges::max(logits.row(i)), sum = 0;
     for (double value : logits.row(i))
@@ -53,7 +53,7 @@ TEST_P(SmolLm2, F64AgreesWithTheReferenceToF32sAccuracy) {
 }
 
 TEST_P(SmolLm2, Bf16IsAsNearToF32AsTheReferencesBf16) {
-  double reference = relativeError(expected.floats(prompt + "_top_bf16"), f32);
+  double reference = relativeError(expected.reals(prompt + "_top_bf16"), f32);
   for (ReferenceRounding rounding : {ReferenceRounding::Eager, ReferenceRounding::Sdpa})
     EXPECT_LT(relativeError(ofTopTokens(run(DType::BF16, rounding, oracle::Mode::Rounded)), f32),
               1.2 * reference);

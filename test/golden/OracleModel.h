@@ -1,9 +1,9 @@
-// A model imported, bound and ready for the oracle; and how far two results are apart. Shared by the oracle's
-// tests.
+// A model imported, bound and ready for the oracle. Shared by the oracle's tests.
 #pragma once
 
 #include "frontends/import/ImportModel.h"
 #include "ir/interpreter/Interpreter.h"
+#include "test/golden/Golden.h"
 
 #include "mlir/IR/MLIRContext.h"
 
@@ -21,20 +21,5 @@ struct OracleModel {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   oracle::WeightRows weights;
 };
-
-/// Reference values of a golden: a tensor of its expected.safetensors.
-class Expected {
-public:
-  explicit Expected(const std::string &path);
-  std::vector<double> floats(const std::string &name) const; ///< F32 or F64
-  std::vector<int32_t> ids(const std::string &name) const;   ///< I64
-
-private:
-  Checkpoint file;
-  const StoredTensor &tensor(const std::string &name) const;
-};
-
-/// ‖a − b‖ / ‖b‖.
-double relativeError(std::span<const double> a, std::span<const double> b);
 
 } // namespace fusebox::test
