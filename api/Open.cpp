@@ -48,6 +48,12 @@ fusebox_status fusebox_open(const char *model, const fusebox_open_options *optio
     if (options->compile.verify_weights)
       request.weights.verify = HashMemo::Rehash;
 
+    if (auto progress = options->compile.progress)
+      request.progress = [progress, user = options->compile.progress_user](std::string_view stage,
+                                                                           double fraction) {
+        return progress(user, std::string(stage).c_str(), fraction) == 0;
+      };
+
     FUSEBOX_ASSIGN(std::string path, api::planPath(model, options->compile));
     FUSEBOX_ASSIGN(plan::PlanReader reader, plan::PlanReader::open(path));
     auto opened = std::make_unique<fusebox_session>();

@@ -57,14 +57,16 @@ static Result<Event> recordEvent(const Stream &stream) { return Event{stream.dev
 static Result<void> waitEvent(const Event &) { return {}; }
 static Result<void> finish(const Stream &) { return {}; }
 
-static Result<void> checkTarget(const Device &, const plan::Target &target) {
+static Result<Fit> checkTarget(const Device &, const plan::Target &target) {
   if (target.kind != plan::TargetKind::Cpu)
     return modelError("the plan is for " + target.name +
                       ", not for a CPU; compile it again with --target cpu");
-  return checkFeatures(target);
+  FUSEBOX_TRY(checkFeatures(target));
+  return Fit::Exact;
 }
 
-static Result<Executable> load(const Device &device, const plan::Program &program, uint32_t target) {
+static Result<Executable> load(const Device &device, const plan::Program &program, uint32_t target,
+                               const LoadProgress & /*mapping takes no time*/) {
   FUSEBOX_TRY(checkTarget(device, program.targets[target]));
   auto code = std::make_shared<LoadedCode>();
   code->program = &program;

@@ -6,6 +6,9 @@
 #include "support/MappedFile.h"
 #include "support/ParallelFor.h"
 
+#include <atomic>
+#include <mutex>
+
 namespace fusebox::cuda {
 
 /// Where the cubin of a source lies; empty without a cache folder.
@@ -35,10 +38,27 @@ static Result<std::vector<std::byte>> compileOne(const KernelText &kernel, const
 }
 
 Result<std::vector<std::vector<std::byte>>> compileCubins(std::span<const KernelText> kernels,
-                                                          const std::string &chip, unsigned threads) {
+                                                          const std::string &chip, unsigned threads,
+                                                          const CompileProgress &progress) {
   FUSEBOX_ASSIGN(std::string version, nvrtcVersion());
+  std::mutex reporting;
+  size_t finished = 0;
+  std::atomic<bool> cancelled = false;
+  auto report = [&] {
+    std::scoped_lock lock(reporting);
+    ++finished;
+    if (progress && !progress("compiling kernels for " + chip, double(finished) / double(kernels.size())))
+      cancelled = true;
+  };
   std::vector<Result<std::vector<std::byte>>> made(kernels.size(), std::vector<std::byte>());
-  parallelFor(kernels.size(), threads, [&](size_t i) { made[i] = compileOne(kernels[i], chip, version); });
+  parallelFor(kernels.size(), threads, [&](size_t i) {
+    if (cancelled)
+      return;
+    made[i] = compileOne(kernels[i], chip, version);
+    report();
+  });
+  if (cancelled)
+    return resourceError("compiling kernels for " + chip + " was cancelled");
   std::vector<std::vector<std::byte>> cubins;
   for (auto &cubin : made) {
     FUSEBOX_TRY(cubin);

@@ -95,23 +95,27 @@ static Result<void> waitEvent(const Event &event) {
 
 static Result<void> finish(const Stream &stream) { return streamOf(stream).finish(); }
 
-static Result<void> checkTarget(const Device &device, const plan::Target &target) {
-  const std::string chip = contextOf(device)->info.chip();
+static Result<Fit> checkTarget(const Device &device, const plan::Target &target) {
+  const GpuInfo &info = contextOf(device)->info;
+  const std::string chip = info.chip();
   if (target.kind != plan::TargetKind::Cuda)
     return modelError("the plan is for " + target.name +
                       ", not for a GPU; compile it again with --target cuda:" + chip);
+  if (!info.usable())
+    return resourceError(device.name + ": " + info.problem());
   if (target.name == chip)
-    return {};
+    return Fit::Exact;
   if (auto nvrtc = nvrtcVersion(); !nvrtc)
     return modelError("the plan has kernels for " + target.name + ", " + device.name + " is " + chip +
                       ", and they can't be compiled here: " + nvrtc.error().message +
                       "; or compile the plan again with --target cuda:" + chip);
-  return {};
+  return Fit::FromSource;
 }
 
-static Result<Executable> load(const Device &device, const plan::Program &program, uint32_t target) {
+static Result<Executable> load(const Device &device, const plan::Program &program, uint32_t target,
+                               const LoadProgress &progress) {
   FUSEBOX_TRY(checkTarget(device, program.targets[target]));
-  FUSEBOX_ASSIGN(auto code, LoadedModules::load(program, contextOf(device), device.threads));
+  FUSEBOX_ASSIGN(auto code, LoadedModules::load(program, contextOf(device), device.threads, progress));
   return Executable{device, std::move(code)};
 }
 

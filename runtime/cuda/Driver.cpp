@@ -78,6 +78,12 @@ std::string GpuInfo::chip() const {
   return name == "sm_90" ? "sm_90a" : name;
 }
 
+std::string GpuInfo::problem() const {
+  return usable() ? ""
+                  : "compute capability " + std::to_string(major) + "." + std::to_string(minor) +
+                        ": the kernels need 8.0 or newer; use --target cpu";
+}
+
 Result<std::vector<GpuInfo>> listGpus() {
   FUSEBOX_ASSIGN(const DriverApi *api, driver());
   int count = 0;

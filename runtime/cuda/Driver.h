@@ -27,6 +27,9 @@ struct GpuInfo {
   uint64_t memoryBytes = 0, l2Bytes = 0;
   /// The chip kernels are compiled for: sm_90a for compute capability 9.0, sm_80, sm_89, sm_100 likewise.
   std::string chip() const;
+  /// The kernels run on it; else problem() says why not.
+  bool usable() const { return major >= 8; }
+  std::string problem() const;
 };
 Result<std::vector<GpuInfo>> listGpus();
 

@@ -21,7 +21,8 @@ struct LoadedModules {
 
   /// Loads the modules, compiled for this GPU first where the plan has no cubin for it.
   static Result<std::shared_ptr<LoadedModules>> load(const plan::Program &program,
-                                                     std::shared_ptr<GpuContext> gpu, unsigned threads);
+                                                     std::shared_ptr<GpuContext> gpu, unsigned threads,
+                                                     const LoadProgress &progress);
   LoadedModules() = default;
   LoadedModules(const LoadedModules &) = delete;
   ~LoadedModules();

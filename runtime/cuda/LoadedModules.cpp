@@ -11,8 +11,9 @@ static const plan::Cubin *findCubin(const plan::Module &module, const std::strin
   return nullptr;
 }
 
-Result<std::shared_ptr<LoadedModules>>
-LoadedModules::load(const plan::Program &program, std::shared_ptr<GpuContext> gpu, unsigned threads) {
+Result<std::shared_ptr<LoadedModules>> LoadedModules::load(const plan::Program &program,
+                                                           std::shared_ptr<GpuContext> gpu, unsigned threads,
+                                                           const LoadProgress &progress) {
   auto code = std::make_shared<LoadedModules>();
   code->program = &program;
   code->gpu = gpu;
@@ -23,7 +24,7 @@ LoadedModules::load(const plan::Program &program, std::shared_ptr<GpuContext> gp
       missing.push_back({module.name, module.source});
   std::vector<std::vector<std::byte>> compiled;
   if (!missing.empty()) {
-    FUSEBOX_ASSIGN(compiled, compileCubins(missing, chip, threads));
+    FUSEBOX_ASSIGN(compiled, compileCubins(missing, chip, threads, progress));
   }
   FUSEBOX_TRY(gpu->enter());
   size_t next = 0;

@@ -43,13 +43,13 @@ Result<Event> fusebox::record(const Stream &stream) { return stream.device.table
 Result<void> fusebox::wait(const Event &event) { return event.device.table->wait(event); }
 Result<void> fusebox::synchronise(const Stream &stream) { return stream.device.table->synchronise(stream); }
 
-Result<void> fusebox::supports(const Device &device, const plan::Target &target) {
+Result<Fit> fusebox::supports(const Device &device, const plan::Target &target) {
   return device.table->supports(device, target);
 }
 
 Result<Executable> fusebox::loadExecutable(const Device &device, const plan::Program &program,
-                                           uint32_t target) {
-  return device.table->load(device, program, target);
+                                           uint32_t target, const LoadProgress &progress) {
+  return device.table->load(device, program, target, progress);
 }
 
 Result<BoundProgram> fusebox::bind(const Executable &executable, Bindings bindings) {

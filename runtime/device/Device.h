@@ -124,11 +124,19 @@ Result<void> wait(const Event &event);
 /// name.
 Result<void> synchronise(const Stream &stream);
 
+/// Called while code is made ready: what is being done, and the share that is done. False cancels. Called by
+/// one thread at a time, not always the same.
+using LoadProgress = std::function<bool(std::string_view stage, double fraction)>;
+
 /// Loads the code of program.targets[target]. Fails with ErrorKind::Model when the device can't run it,
 /// saying what it lacks. The program must outlive the executable.
-Result<Executable> loadExecutable(const Device &device, const plan::Program &program, uint32_t target);
-/// True if loadExecutable could succeed: the device has what the target needs. Else the reason.
-Result<void> supports(const Device &device, const plan::Target &target);
+Result<Executable> loadExecutable(const Device &device, const plan::Program &program, uint32_t target,
+                                  const LoadProgress &progress = {});
+
+/// How a target's code runs on a device: as it is, or once its sources have been compiled for the device.
+enum class Fit : uint8_t { Exact, FromSource };
+/// Whether loadExecutable could succeed: the device has what the target needs. Else the reason.
+Result<Fit> supports(const Device &device, const plan::Target &target);
 
 Result<BoundProgram> bind(const Executable &executable, Bindings bindings);
 
@@ -149,8 +157,8 @@ struct DeviceTable {
   Result<Event> (*record)(const Stream &);
   Result<void> (*wait)(const Event &);
   Result<void> (*synchronise)(const Stream &);
-  Result<void> (*supports)(const Device &, const plan::Target &);
-  Result<Executable> (*load)(const Device &, const plan::Program &, uint32_t target);
+  Result<Fit> (*supports)(const Device &, const plan::Target &);
+  Result<Executable> (*load)(const Device &, const plan::Program &, uint32_t target, const LoadProgress &);
   Result<BoundProgram> (*bind)(const Executable &, Bindings &&);
   Result<void> (*launch)(const Stream &, const BoundProgram &, const StepView &, const LaunchObserver &,
                          uint32_t selection);

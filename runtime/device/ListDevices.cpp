@@ -16,11 +16,8 @@ Result<std::vector<DeviceInfo>> fusebox::listDevices() {
     return devices;
   }
   for (const cuda::GpuInfo &gpu : *gpus) {
-    DeviceInfo info = {plan::TargetKind::Cuda, uint32_t(gpu.index), gpu.name, "cuda:" + gpu.chip(),
-                       gpu.memoryBytes,        gpu.major >= 8,      {}};
-    if (!info.usable)
-      info.reason = "compute capability " + std::to_string(gpu.major) + "." + std::to_string(gpu.minor) +
-                    ": the kernels need 8.0 or newer";
+    DeviceInfo info = {plan::TargetKind::Cuda, uint32_t(gpu.index), gpu.name,     "cuda:" + gpu.chip(),
+                       gpu.memoryBytes,        gpu.usable(),        gpu.problem()};
     devices.push_back(std::move(info));
   }
   return devices;

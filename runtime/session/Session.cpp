@@ -1,5 +1,6 @@
 #include "runtime/session/Session.h"
 
+#include "runtime/session/ChooseProgram.h"
 #include "runtime/weights/Recipe.h"
 #include "runtime/weights/WeightStore.h"
 
@@ -15,56 +16,6 @@ std::string NodeReport::name() const {
   return std::string(block) + "." + std::to_string(layer) + "." + value->node;
 }
 
-namespace {
-
-/// A program that this machine can run, and the device for it.
-struct Choice {
-  std::shared_ptr<const plan::Program> program;
-  uint32_t target = 0;
-  Device device;
-};
-
-Result<Choice> tryProgram(const plan::PlanReader &plan, const plan::Section &section,
-                          const SessionOptions &options) {
-  FUSEBOX_ASSIGN(plan::Program program, plan.readProgram(section));
-  plan::TargetKind kind = program.targets[0].kind;
-  if (options.kind && *options.kind != kind)
-    return modelError("the plan holds code for " + section.name + " only");
-  Choice choice;
-  FUSEBOX_ASSIGN(choice.device, openDevice({kind, options.deviceIndex, options.threads}));
-  Result<void> reason;
-  for (uint32_t target = 0; target < program.targets.size(); ++target) {
-    reason = supports(choice.device, program.targets[target]);
-    if (!reason)
-      continue;
-    choice.target = target;
-    choice.program = std::make_shared<const plan::Program>(std::move(program));
-    return choice;
-  }
-  return reason.error();
-}
-
-/// The first program of the plan that can run here; else the first one's reason, which is the one most
-/// wanted.
-Result<Choice> chooseProgram(const plan::PlanReader &plan, const SessionOptions &options) {
-  std::optional<Error> first;
-  for (const plan::Section &section : plan.sections()) {
-    if (section.kind != plan::SectionKind::Program)
-      continue;
-    auto choice = tryProgram(plan, section, options);
-    if (choice)
-      return choice;
-    if (!first)
-      first = choice.error();
-  }
-  if (!first)
-    return modelError(plan.path() + ": the plan holds no program; compile it again");
-  bool named = first->message.rfind(plan.path(), 0) == 0;
-  return Error{first->kind, named ? first->message : plan.path() + ": " + first->message};
-}
-
-} // namespace
-
 Session::~Session() = default;
 
 Result<std::unique_ptr<Session>> Session::open(const std::string &planPath, const SessionOptions &options) {
@@ -73,7 +24,7 @@ Result<std::unique_ptr<Session>> Session::open(const std::string &planPath, cons
 }
 
 Result<std::unique_ptr<Session>> Session::open(const plan::PlanReader &plan, const SessionOptions &options) {
-  FUSEBOX_ASSIGN(Choice choice, chooseProgram(plan, options));
+  FUSEBOX_ASSIGN(ProgramChoice choice, chooseProgram(plan, options));
   std::unique_ptr<Session> session(new Session);
   session->settings = options;
   session->loaded = choice.program;
@@ -87,7 +38,8 @@ Result<std::unique_ptr<Session>> Session::open(const plan::PlanReader &plan, con
   session->need = *need;
 
   FUSEBOX_ASSIGN(session->stream, createStream(choice.device));
-  FUSEBOX_ASSIGN(Executable code, loadExecutable(choice.device, *choice.program, choice.target));
+  FUSEBOX_ASSIGN(Executable code,
+                 loadExecutable(choice.device, *choice.program, choice.target, options.progress));
   FUSEBOX_ASSIGN(WeightFiles files,
                  WeightFiles::open(*choice.program, plan, session->settings.weights, choice.device.threads));
   FUSEBOX_ASSIGN(Bindings bindings, session->makeBindings(files));

@@ -20,7 +20,7 @@
 namespace fusebox {
 
 struct SessionOptions {
-  std::optional<plan::TargetKind> kind; ///< unset: the first program of the plan that this machine can run
+  std::optional<plan::TargetKind> kind; ///< unset: the first kind in the plan that this machine can run
   uint32_t deviceIndex = 0;
   uint32_t threads = 0;       ///< CPU: 0: all CPUs this process may use
   uint32_t contextTokens = 0; ///< of one sequence; 0: what the model was made for, as far as memory goes
@@ -29,6 +29,7 @@ struct SessionOptions {
   uint32_t maxLogitsRows = 0; ///< of one step; 0: 64, or `slots` if more
   uint64_t memoryBudget = 0;  ///< bytes for everything; 0: what the device has available
   WeightFileOptions weights;
+  LoadProgress progress; ///< called while kernels are compiled for this device; may be empty
 };
 
 /// A step over several sequences. Sequence s owns tokens [starts[s], starts[s+1]); they are appended to slot
