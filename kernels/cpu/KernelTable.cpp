@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/Add.h"
 #include "kernels/cpu/Attention.h"
+#include "kernels/cpu/Cast.h"
 #include "kernels/cpu/Embed.h"
 #include "kernels/cpu/Glu.h"
 #include "kernels/cpu/KvWrite.h"
@@ -27,6 +28,9 @@ struct Shape {
     return std::find_if(fields.begin(), fields.end(), [&](const auto &field) { return field.first == name; })
         ->second;
   }
+  bool has(std::string_view name) const {
+    return std::any_of(fields.begin(), fields.end(), [&](const auto &field) { return field.first == name; });
+  }
   int64_t integer(std::string_view name) const { return std::get<int64_t>((*this)[name]); }
   DType type(std::string_view name) const { return DType(integer(name)); }
 };
@@ -44,7 +48,7 @@ struct KernelEntry {
   std::string_view name;
   size_t shapeBytes;
   std::vector<FieldType> fields;
-  Result<std::vector<Cut>> (*cuts)(const Shape &shape);
+  Result<std::vector<Cut>> (*cuts)(std::string_view kernel, const Shape &shape);
 };
 
 Error unsupported(std::string_view kernel, std::string_view what) {
@@ -79,39 +83,42 @@ int64_t elementwiseTile(int64_t columns) {
   return std::clamp<int64_t>(8192 / std::max<int64_t>(columns, 1), 1, 64);
 }
 
+/// Rows of `columns` elements, every type of which is bf16 or f32.
 Result<std::vector<Cut>> cutElementwise(std::string_view kernel, const Shape &shape) {
+  for (std::string_view type : {"type", "inType", "outType"})
+    if (shape.has(type))
+      FUSEBOX_TRY(expectActivation(kernel, shape, type));
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns"))}};
+}
+
+Result<std::vector<Cut>> cutEmbed(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "outType"));
+  FUSEBOX_TRY(expectWeight(kernel, shape, "tableType", shape.integer("columns")));
+  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns"))}};
+}
+
+Result<std::vector<Cut>> cutNorm(std::string_view kernel, const Shape &shape) {
   FUSEBOX_TRY(expectActivation(kernel, shape, "type"));
-  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns"))}};
-}
-
-Result<std::vector<Cut>> cutEmbed(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("embed", shape, "outType"));
-  FUSEBOX_TRY(expectWeight("embed", shape, "tableType", shape.integer("columns")));
-  return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns"))}};
-}
-
-Result<std::vector<Cut>> cutNorm(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("norm", shape, "type"));
   if (!isPlainWeight(shape.type("gainType")))
-    return unsupported("norm", "with gain in " + std::string(dtypeName(shape.type("gainType"))));
+    return unsupported(kernel, "with gain in " + std::string(dtypeName(shape.type("gainType"))));
   return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("columns") * shape.integer("groups"))}};
 }
 
-Result<std::vector<Cut>> cutRopeAngles(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("rope_angles", shape, "outType"));
+Result<std::vector<Cut>> cutRopeAngles(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "outType"));
   return std::vector<Cut>{{.rowTile = 16}};
 }
 
-Result<std::vector<Cut>> cutRope(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("rope", shape, "type"));
-  FUSEBOX_TRY(expectActivation("rope", shape, "anglesType"));
+Result<std::vector<Cut>> cutRope(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "type"));
+  FUSEBOX_TRY(expectActivation(kernel, shape, "anglesType"));
   return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("heads") * shape.integer("headDim"))}};
 }
 
-Result<std::vector<Cut>> cutKvWrite(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("kv_write", shape, "type"));
+Result<std::vector<Cut>> cutKvWrite(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "type"));
   if (shape.integer("headDim") % 2 != 0)
-    return unsupported("kv_write", "with an odd headDim");
+    return unsupported(kernel, "with an odd headDim");
   return std::vector<Cut>{{.rowTile = elementwiseTile(shape.integer("kvHeads") * shape.integer("headDim"))}};
 }
 
@@ -124,15 +131,15 @@ Cut cutAttention(const Shape &shape, uint32_t maxRows, int64_t rowTile) {
           .scratchBytes = uint64_t(rows * (2 * 64 + padded + 2) * 4)};
 }
 
-Result<std::vector<Cut>> cutAttentions(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("attention", shape, "type"));
+Result<std::vector<Cut>> cutAttentions(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "type"));
   int64_t heads = shape.integer("heads"), kvHeads = shape.integer("kvHeads");
   if (shape.integer("headDim") % 2 != 0)
-    return unsupported("attention", "with an odd headDim");
+    return unsupported(kernel, "with an odd headDim");
   if (kvHeads < 1 || heads % kvHeads != 0)
-    return unsupported("attention", "with heads not a multiple of kvHeads");
+    return unsupported(kernel, "with heads not a multiple of kvHeads");
   if (shape.integer("rounding") != 0)
-    return unsupported("attention", "with eager rounding; import with --rounding=sdpa");
+    return unsupported(kernel, "with eager rounding; import with --rounding=sdpa");
   int64_t manyRows = std::max<int64_t>(48 / (heads / kvHeads), 4);
   return std::vector<Cut>{cutAttention(shape, 8, 1), cutAttention(shape, UINT32_MAX, manyRows)};
 }
@@ -144,12 +151,12 @@ uint64_t panelBytes(int64_t in, int64_t rowTile) {
   return uint64_t(steps * (6 * 64 + 6 * 4 + 8 * 4) + rowTile * (blocks * 4 + 6 * 64));
 }
 
-Result<std::vector<Cut>> cutLinear(const Shape &shape) {
-  FUSEBOX_TRY(expectActivation("linear", shape, "inType"));
-  FUSEBOX_TRY(expectActivation("linear", shape, "outType"));
-  FUSEBOX_TRY(expectWeight("linear", shape, "weightType", shape.integer("in")));
+Result<std::vector<Cut>> cutLinear(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "inType"));
+  FUSEBOX_TRY(expectActivation(kernel, shape, "outType"));
+  FUSEBOX_TRY(expectWeight(kernel, shape, "weightType", shape.integer("in")));
   if (shape.integer("hasBias") && !isPlainWeight(shape.type("biasType")))
-    return unsupported("linear", "with bias in " + std::string(dtypeName(shape.type("biasType"))));
+    return unsupported(kernel, "with bias in " + std::string(dtypeName(shape.type("biasType"))));
   int64_t in = shape.integer("in"), out = shape.integer("out");
   BlockSize block = blockSize(shape.type("weightType"));
   int64_t rowBytes = in / block.elements * block.bytes;
@@ -170,25 +177,26 @@ Result<std::vector<Cut>> cutLinear(const Shape &shape) {
 }
 
 /// As linear, plus the task's quantised activations: 128 bytes for each 64 elements.
-Result<std::vector<Cut>> cutLinearInt8(const Shape &shape) {
+Result<std::vector<Cut>> cutLinearInt8(std::string_view kernel, const Shape &shape) {
   if (!isBlockQuantised(shape.type("weightType")))
-    return unsupported("linear_int8", "with weightType " + std::string(dtypeName(shape.type("weightType"))));
-  FUSEBOX_ASSIGN(std::vector<Cut> cuts, cutLinear(shape));
+    return unsupported(kernel, "with weightType " + std::string(dtypeName(shape.type("weightType"))));
+  FUSEBOX_ASSIGN(std::vector<Cut> cuts, cutLinear(kernel, shape));
   for (Cut &cut : cuts)
     cut.scratchBytes += uint64_t(cut.rowTile * ((shape.integer("in") + 63) / 64 * 128) + 64);
   return cuts;
 }
 
 const std::vector<KernelEntry> &table() {
+  static const std::vector<FieldType> linearFields = {
+      {"in"},        {"out"},     {"weightType"}, {"inType"},
+      {"outType"},   {"hasBias"}, {"biasType"},   {"roundBeforeF32"},
+      {"rowExtent"}, {"rowTile"}, {"colTile"}};
   static const std::vector<KernelEntry> entries = {
       {"embed",
        sizeof(EmbedShape),
        {{"columns"}, {"tableType"}, {"outType"}, {"scale", true}, {"rowTile"}},
        cutEmbed},
-      {"select_rows",
-       sizeof(SelectRowsShape),
-       {{"columns"}, {"type"}, {"rowTile"}},
-       [](const Shape &shape) { return cutElementwise("select_rows", shape); }},
+      {"select_rows", sizeof(SelectRowsShape), {{"columns"}, {"type"}, {"rowTile"}}, cutElementwise},
       {"norm",
        sizeof(NormShape),
        {{"columns"},
@@ -201,34 +209,8 @@ const std::vector<KernelEntry> &table() {
         {"rowExtent"},
         {"rowTile"}},
        cutNorm},
-      {"linear",
-       sizeof(LinearShape),
-       {{"in"},
-        {"out"},
-        {"weightType"},
-        {"inType"},
-        {"outType"},
-        {"hasBias"},
-        {"biasType"},
-        {"roundBeforeF32"},
-        {"rowExtent"},
-        {"rowTile"},
-        {"colTile"}},
-       cutLinear},
-      {"linear_int8",
-       sizeof(LinearShape),
-       {{"in"},
-        {"out"},
-        {"weightType"},
-        {"inType"},
-        {"outType"},
-        {"hasBias"},
-        {"biasType"},
-        {"roundBeforeF32"},
-        {"rowExtent"},
-        {"rowTile"},
-        {"colTile"}},
-       cutLinearInt8},
+      {"linear", sizeof(LinearShape), linearFields, cutLinear},
+      {"linear_int8", sizeof(LinearShape), linearFields, cutLinearInt8},
       {"rope_angles",
        sizeof(RopeAnglesShape),
        {{"half"}, {"outType"}, {"attentionFactor", true}, {"rowTile"}},
@@ -260,19 +242,20 @@ const std::vector<KernelEntry> &table() {
       {"glu",
        sizeof(GluShape),
        {{"columns"}, {"activation"}, {"type"}, {"roundActivation"}, {"rowExtent"}, {"rowTile"}},
-       [](const Shape &shape) { return cutElementwise("glu", shape); }},
-      {"add",
-       sizeof(AddShape),
-       {{"columns"}, {"type"}, {"rowExtent"}, {"rowTile"}},
-       [](const Shape &shape) { return cutElementwise("add", shape); }},
+       cutElementwise},
+      {"add", sizeof(AddShape), {{"columns"}, {"type"}, {"rowExtent"}, {"rowTile"}}, cutElementwise},
+      {"cast",
+       sizeof(CastShape),
+       {{"columns"}, {"inType"}, {"outType"}, {"rowExtent"}, {"rowTile"}},
+       cutElementwise},
       {"scale",
        sizeof(ScaleShape),
        {{"columns"}, {"type"}, {"factor", true}, {"rowExtent"}, {"rowTile"}},
-       [](const Shape &shape) { return cutElementwise("scale", shape); }},
+       cutElementwise},
       {"softcap",
        sizeof(SoftcapShape),
        {{"columns"}, {"type"}, {"cap", true}, {"rowExtent"}, {"rowTile"}},
-       [](const Shape &shape) { return cutElementwise("softcap", shape); }},
+       cutElementwise},
   };
   return entries;
 }
@@ -310,7 +293,7 @@ Result<std::vector<KernelVariant>> cpu::kernelVariants(const std::string &kernel
   if (!entry)
     return unsupported(kernel, "is not in kernels/cpu");
   FUSEBOX_TRY(checkFields(*entry, fields));
-  FUSEBOX_ASSIGN(std::vector<Cut> cuts, entry->cuts(Shape{fields}));
+  FUSEBOX_ASSIGN(std::vector<Cut> cuts, entry->cuts(kernel, Shape{fields}));
   std::vector<KernelVariant> variants;
   for (const Cut &cut : cuts) {
     KernelVariant variant;

@@ -77,16 +77,25 @@ private:
   }
 };
 
-/// The result's element, rounded, from elements of the operands as they lie in memory.
+template <class... Ops> struct OpList {
+  static bool contains(Operation *op) { return isa<Ops...>(op); }
+  static Value compute(ElementBuilder &element, Operation *op, ValueRange operands) {
+    return llvm::TypeSwitch<Operation *, Value>(op).template Case<Ops...>(
+        [&](auto known) { return element.compute(known, operands); });
+  }
+};
+
+/// The operations that are pointwise: one overload of ElementBuilder::compute each.
+using PointwiseOps = OpList<layer::AddOp, layer::CastOp, layer::ScaleOp, layer::SoftcapOp, layer::GluOp>;
+
+/// The result's element, rounded, from elements of the operands as they lie in memory; of a linear, from its
+/// sum.
 Value elementOf(OpBuilder &builder, Operation *op, ValueRange elements) {
   ElementBuilder element(builder, op->getLoc());
   SmallVector<Value, 2> wide;
   for (Value operand : elements)
     wide.push_back(element.widen(operand));
-  Value result = llvm::TypeSwitch<Operation *, Value>(op)
-                     .Case<layer::AddOp, layer::CastOp, layer::ScaleOp, layer::SoftcapOp, layer::GluOp>(
-                         [&](auto known) { return element.compute(known, wide); })
-                     .Case<layer::LinearOp>([&](auto) { return wide[0]; });
+  Value result = PointwiseOps::contains(op) ? PointwiseOps::compute(element, op, wide) : wide[0];
   return element.round(result, getElementTypeOrSelf(op->getResult(0).getType()));
 }
 
@@ -97,8 +106,8 @@ bool fusebox::isPointwise(Operation *op) {
     Type element = getElementTypeOrSelf(type);
     return element.isBF16() || element.isF16() || element.isF32();
   };
-  return isa<layer::AddOp, layer::CastOp, layer::ScaleOp, layer::SoftcapOp, layer::GluOp>(op) &&
-         llvm::all_of(op->getOperandTypes(), isElement) && llvm::all_of(op->getResultTypes(), isElement);
+  return PointwiseOps::contains(op) && llvm::all_of(op->getOperandTypes(), isElement) &&
+         llvm::all_of(op->getResultTypes(), isElement);
 }
 
 PointwiseBody fusebox::pointwiseBody(Operation *op, Value result) {

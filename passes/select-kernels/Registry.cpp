@@ -3,14 +3,15 @@
 
 namespace fusebox {
 
-extern const KernelPattern addPattern, attentionPattern, embedPattern, gluPattern, linearInt8Pattern,
-    linearPattern, normPattern, ropeAnglesPattern, ropePattern, scalePattern, selectRowsPattern,
-    softcapPattern;
+extern const KernelPattern addPattern, attentionPattern, castPattern, embedPattern, gluPattern,
+    linearInt8Pattern, linearPattern, normPattern, ropeAnglesPattern, ropePattern, scalePattern,
+    selectRowsPattern, softcapPattern;
 
 llvm::ArrayRef<const KernelPattern *> kernelPatterns() {
   static constexpr const KernelPattern *all[] = {
-      &addPattern,  &attentionPattern,  &embedPattern, &gluPattern,   &linearInt8Pattern, &linearPattern,
-      &normPattern, &ropeAnglesPattern, &ropePattern,  &scalePattern, &selectRowsPattern, &softcapPattern};
+      &addPattern,        &attentionPattern,  &castPattern,   &embedPattern,      &gluPattern,
+      &linearInt8Pattern, &linearPattern,     &normPattern,   &ropeAnglesPattern, &ropePattern,
+      &scalePattern,      &selectRowsPattern, &softcapPattern};
   return all;
 }
 

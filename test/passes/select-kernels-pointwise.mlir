@@ -2,6 +2,7 @@
 // that follow one another, or a product, become one.
 // RUN: fusebox-opt %s --select-kernels=targets=cuda:sm_90a | FileCheck %s
 // RUN: fusebox-opt %s --select-kernels=targets=cuda:sm_90a | fusebox-opt | FileCheck %s
+// RUN: fusebox-opt %s --select-kernels=targets=cpu:x86-64-v3 | FileCheck %s --check-prefix=CPU
 
 // A product's body takes its sum and rounds it.
 // CHECK: plan.pointwise @linear(%[[SUM:.*]]: f32) {
@@ -25,15 +26,20 @@
 // CHECK: plan.pointwise @scale_add(%{{.*}}: bf16, %{{.*}}: bf16)
 // CHECK: plan.kernel @[[MERGED:linear_skinny[^ ]*]] = "linear_skinny" {{{.*}}} computes @linear_scale_add on @target
 // CHECK: plan.kernel @[[CHAIN:scale_add[^ ]*]] = "pointwise" {{{.*}}} computes @scale_add on @target
-// CHECK: plan.kernel @[[LOGITS:linear_skinny[^ ]*]] = "linear_skinny" {{{.*}}} computes @softcap on @target
+// CHECK: plan.kernel @[[LOGITS:linear_skinny[^ ]*]] = "linear_skinny" {{{.*}}} computes @linear_softcap_cast on @target
 
 // The last call of a chain runs it; the others run nothing, and keep kernels of their own for who looks at them.
 // CHECK: %o = plan.call "o" {{.*}}up_to 16 grid[<0>]>, {{.*}}, #plan.variant<@linear_tile
 // CHECK: %scaled = plan.call "scaled" {{.*}}up_to 16 grid[<0>]>, {{.*}} grid[<0>]>, #plan.variant<@scale.16 grid
 // CHECK: %residual = plan.call "residual" {{.*}}#plan.variant<@[[MERGED]] up_to
 // CHECK-SAME: #plan.variant<@[[CHAIN]] grid{{.*}}>, #plan.variant<@add.16 {{.*}}>] (out, %h, %scaled, %embed, @o, %o)
-// A soft cap of the logits runs with the product.
-// CHECK: %logits_capped = plan.call "logits_capped" {{.*}}#plan.variant<@[[LOGITS]] up_to
+// So do soft cap and cast of the logits, with the product.
+// CHECK: %logits = plan.call "logits" {{.*}}#plan.variant<@[[LOGITS]] up_to
+
+// A CPU has a kernel for each.
+// CPU: plan.call "residual" {{.*}}#plan.variant<@add.16
+// CPU: plan.call "capped" {{.*}}#plan.variant<@softcap.32
+// CPU: plan.call "logits" {{.*}}#plan.variant<@cast.32
 layer.model @tiny attributes {config = {family = "llama", layers = 2 : i64, vocabulary = 32 : i64}, files = ["a.safetensors"]} {
   layer.param @embed : tensor<32x16xbf16> from "embed" {recipe = ["identity"], sources = [#layer.source<0 at 64 bytes 1024 bf16 [32, 16]>]}
   layer.param @o : tensor<16x16xbf16> from "{}.o" layers(2) {recipe = ["identity"], sources = [#layer.source<0 at 2048 bytes 512 bf16 [16, 16]>, #layer.source<0 at 2560 bytes 512 bf16 [16, 16]>]}
@@ -46,8 +52,9 @@ layer.model @tiny attributes {config = {family = "llama", layers = 2 : i64, voca
       layer.return %residual : tensor<?x16xbf16>
     }
     %rows = layer.select_rows %x, %r : tensor<?x16xbf16>
-    %head = layer.linear %rows, @embed : tensor<?x16xbf16> -> tensor<?x32xf32>
-    %logits_capped = layer.softcap %head at 30.0 : tensor<?x32xf32>
-    layer.return %logits_capped : tensor<?x32xf32>
+    %head = layer.linear %rows, @embed : tensor<?x16xbf16> -> tensor<?x32xbf16>
+    %capped = layer.softcap %head at 30.0 : tensor<?x32xbf16>
+    %logits = layer.cast %capped : tensor<?x32xbf16> -> tensor<?x32xf32>
+    layer.return %logits : tensor<?x32xf32>
   }
 }

@@ -73,6 +73,7 @@ std::vector<KernelRequest> smollm2(int64_t type, int64_t weight) {
        {"type", type},
        {"roundActivation", int64_t(1)}});
   add(requests, "add", {{"columns", int64_t(576)}, {"type", type}});
+  add(requests, "cast", {{"columns", int64_t(576)}, {"inType", type}, {"outType", f32}});
   add(requests, "scale", {{"columns", int64_t(576)}, {"type", type}, {"factor", 0.5}});
   add(requests, "softcap", {{"columns", int64_t(576)}, {"type", type}, {"cap", 30.0}});
   return requests;

@@ -178,6 +178,19 @@ TEST(Elementwise, AddScaleAndSoftcapRoundOnce) {
   }
 }
 
+TEST(Elementwise, CastWidensExactlyAndRoundsOnce) {
+  constexpr int columns = 45, rows = 7;
+  Step step({{0, rows}});
+  for (DType from : activations)
+    for (DType to : activations) {
+      Tensor in = randomTensor(from, rows * columns, 1);
+      Fields fields = {{"columns", int64_t(columns)}, {"inType", int64_t(from)}, {"outType", int64_t(to)}};
+      Tensor out = runEverywhere("cast", fields, to, rows * columns, {in.data()}, step);
+      for (int i = 0; i < rows * columns; ++i)
+        EXPECT_EQ(out[i], rounded(to, in[i]));
+    }
+}
+
 TEST(Embed, WidensAndScalesRowsOfAnyTable) {
   constexpr int columns = 96, vocabulary = 11;
   for (DType table : {DType::BF16, DType::F32, DType::F16, DType::Q8_0, DType::Q4_0, DType::Q4_1}) {
