@@ -1,6 +1,7 @@
 // What `inspect` shows of a plan: metadata, memory, kernels, weights, remarks, and machine code.
 #include "api/Compile.h"
 #include "codegen/cpu/Disassemble.h"
+#include "codegen/cuda/Sass.h"
 #include "runtime/plan/PlanFile.h"
 #include "runtime/session/Memory.h"
 
@@ -121,7 +122,7 @@ fusebox_status fusebox_describe(const char *model, const fusebox_compile_options
   });
 }
 
-/// Machine code of the CPU kernel `name` of a program: from its entry to the next one.
+/// Machine code of the kernel `name` of a program; a CPU kernel's goes from its entry to the next one.
 static Result<std::string> kernelAssembly(const plan::Program &program, const std::string &name) {
   std::string names;
   for (const plan::Kernel &kernel : program.kernels) {
@@ -140,7 +141,10 @@ static Result<std::string> kernelAssembly(const plan::Program &program, const st
       return cpu::disassemble(std::span(image.bytes).subspan(kernel.entry, end - kernel.entry), target.name,
                               target.features);
     }
-    return usageError("kernel '" + name + "' is not of a CPU target");
+    const plan::Module &module = program.modules[kernel.module];
+    if (module.cubins.empty())
+      return usageError("kernel '" + name + "' has no machine code in the plan");
+    return cuda::disassembleCubin(module.cubins.front().bytes);
   }
   return usageError("no kernel '" + name + "'; there are" + names);
 }

@@ -78,9 +78,19 @@ fusebox_status fusebox_phase_ir(const char *model, const char *phase, const fuse
 /* What is in a plan or model, as JSON: metadata, memory plan, kernels, weights and recipes, remarks. */
 fusebox_status fusebox_describe(const char *model, const fusebox_compile_options *options, char **json);
 
-/* The assembly of one specialised kernel of a model. */
+/* The machine code of one specialised kernel of a model: of the CPU, or of a GPU as by fusebox_emit's "sass". */
 fusebox_status fusebox_kernel_asm(const char *model, const char *kernel,
                                   const fusebox_compile_options *options, char **text);
+
+/* Called with each kernel's code: the target it is for ("cuda:sm_90a"), the kernel's name, and text or bytes that are
+ * valid during the call. Return nonzero to end. */
+typedef int (*fusebox_emitted)(void *user, const char *target, const char *kernel, const void *code,
+                               size_t size);
+
+/* What was generated for a model's GPU kernels: `form` is "cuda" (source), "ptx" (made anew by NVRTC), "cubin" or
+ * "sass" (by the CUDA toolkit's nvdisasm or cuobjdump). `kernel` is one kernel's name, or null for all. */
+fusebox_status fusebox_emit(const char *model, const char *form, const char *kernel,
+                            const fusebox_compile_options *options, fusebox_emitted emitted, void *user);
 
 /*--- open ---*/
 

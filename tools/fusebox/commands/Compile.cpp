@@ -1,5 +1,5 @@
 // fusebox compile: a model to a plan file, or to the IR after one phase.
-#include "tools/fusebox/Cli.h"
+#include "tools/fusebox/Emit.h"
 
 #include <chrono>
 #include <cstdio>
@@ -13,8 +13,11 @@ struct CompileCommand {
   cli::CompileFlags flags;
   std::string model, output, stopAfter, dumpPhases;
   bool remarks = false;
+  cli::EmitFlags emit;
 
   void run() const {
+    if (emit.asked())
+      return emit.run(model, flags, output);
     if (!stopAfter.empty())
       return writePhase();
     if (output.empty())
@@ -65,16 +68,19 @@ void cli::addCompileCommand(CLI::App &app) {
                  "snapshot folder, GGUF file or org/name in the local cache")
       ->required();
   sub.add_option("-o,--output", command->output,
-                 "the plan file (with --stop-after: the IR, - for standard output)");
+                 "the plan file (with --stop-after: the IR, - for standard output; with --emit: a folder)");
   command->flags.add(sub);
   sub.add_flag("--embed-weights", command->flags.embedWeights, "pack the weights into the plan");
   sub.add_option("--stop-after", command->stopAfter, "write the IR after this phase instead of a plan");
   sub.add_option("--start-from", command->flags.startFrom,
                  "an IR file that --stop-after or --dump-phases wrote");
   sub.add_option("--dump-phases", command->dumpPhases, "write the IR after each phase into this folder");
+  command->emit.add(sub);
   sub.add_flag("--remarks", command->remarks, "print what was fused or refused, and why");
   sub.footer("Examples:\n  fusebox compile ./SmolLM2-135M-Instruct -o smollm2.plan\n"
              "  fusebox compile model.gguf --weights=bf16 -o model.plan\n"
-             "  fusebox compile ./model --stop-after=import -o -");
+             "  fusebox compile ./model --stop-after=import -o -\n"
+             "  fusebox compile ./model --target cuda:sm_90a,cpu -o model.plan\n"
+             "  fusebox compile ./model --target cuda:sm_90a --emit=ptx -o ptx/");
   sub.callback([command] { command->run(); });
 }

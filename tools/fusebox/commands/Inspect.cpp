@@ -1,5 +1,5 @@
 // fusebox inspect: what is in a model or plan: IR of any phase, memory plan, kernels, weights, metadata.
-#include "tools/fusebox/Cli.h"
+#include "tools/fusebox/Emit.h"
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -13,8 +13,11 @@ struct InspectCommand {
   std::string model, phase, assembly;
   std::vector<std::string> sections = {"model", "memory", "kernels", "weights", "remarks"};
   bool json = false, verdicts = false;
+  cli::EmitFlags emit;
 
   void run() const {
+    if (emit.asked())
+      return emit.run(model, flags, "-");
     fusebox_compile_options options = flags.options();
     char *text = nullptr;
     if (!phase.empty())
@@ -107,6 +110,7 @@ void cli::addInspectCommand(CLI::App &app) {
   auto *assembly = sub.add_option("--asm", command->assembly,
                                   "print the machine code of a kernel (a name from --show kernels)");
   phase->excludes(assembly);
+  command->emit.add(sub);
   sub.add_option("--show", command->sections,
                  "which parts: model, memory, kernels, weights (with recipes), remarks")
       ->delimiter(',')
@@ -118,6 +122,7 @@ void cli::addInspectCommand(CLI::App &app) {
   command->flags.add(sub);
   sub.footer("Examples:\n  fusebox inspect smollm2.plan\n  fusebox inspect ./model --phase import\n"
              "  fusebox inspect ./model --phase fuse --verdicts\n"
-             "  fusebox inspect smollm2.plan --asm linear_bf16.576x1536");
+             "  fusebox inspect smollm2.plan --asm linear_bf16.576x1536\n"
+             "  fusebox inspect gpu.plan --emit=sass --kernel attention_prefill.16x8x128");
   sub.callback([command] { command->run(); });
 }
