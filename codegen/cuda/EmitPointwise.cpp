@@ -41,11 +41,11 @@ public:
 private:
   llvm::raw_string_ostream out;
   llvm::DenseMap<Value, unsigned> names;
+  unsigned next = 0;
 
   std::string nameOf(Value value) const { return "v" + std::to_string(names.lookup(value)); }
   llvm::raw_ostream &define(Value value) {
-    unsigned number = names.size();
-    names[value] = number;
+    names[value] = next++;
     return out << "    const float " << nameOf(value) << " = ";
   }
 
@@ -62,8 +62,10 @@ private:
       std::string function = "fusebox::roundTo<" + std::to_string(typeNumber(round.getType())) + ">";
       return call(op, function);
     }
-    if (isa<arith::ExtFOp>(op))
-      return call(op, ""); // exact
+    if (isa<arith::ExtFOp>(op)) { // exact, and every element is held as f32
+      names[op->getResult(0)] = names.lookup(op->getOperand(0));
+      return success();
+    }
     if (!llvm::all_of(op->getOperandTypes(), [](Type type) { return type.isF32(); }))
       return failure();
     StringRef function = llvm::TypeSwitch<Operation *, StringRef>(op)

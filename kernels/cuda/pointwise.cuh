@@ -82,13 +82,18 @@ template <class S> __device__ void pointwise(const Args &launch, const StepView 
   store8<Body::result>(args.p[0], first, end, out);
 }
 
-/// S: columns, tableType, outType, scale. args: out [tokens, columns], table [vocabulary, columns].
-template <class S> __device__ void embed(const Args &args, const StepView &step) {
+/// S: columns, tableType, Body (of the table's value). args: out [tokens, columns], table [vocabulary,
+/// columns], the body's other inputs.
+template <class S> __device__ void embed(const Args &launch, const StepView &step) {
+  using Body = typename S::Body;
+  const Args args = arranged<S>(launch);
   forElements<S::columns>(step.tokens, [&](u64 i) {
     const int row = int(i / S::columns);
     const u64 source = u64(__ldcg(step.token + row)) * S::columns + i % S::columns;
-    const float v = loadWeight<S::tableType>(args.p[1], source);
-    store<S::outType>(args.p[0], i, S::scale == 1.f ? v : __fmul_rn(v, S::scale));
+    float in[Body::Inputs::count];
+    in[0] = loadWeight<S::tableType>(args.p[1], source);
+    loadInputs<1>(typename Body::Inputs{}, in, args, 2, i);
+    store<Body::result>(args.p[0], i, Body::apply(in));
   });
 }
 

@@ -63,10 +63,11 @@ public:
 private:
   const cuda::Chip &chip;
 
-  /// A product of one sum an element: in bf16 (linear_tile is its kernel for many rows), or of any type.
+  /// What a tree may begin with: a product of one sum an element, in bf16 (linear_tile is its kernel for many
+  /// rows) or of any type, or an embedding.
   static bool isTensorProduct(const LaunchNode &node) { return node && node.kernel == "linear_tile"; }
-  static bool isProduct(const LaunchNode &node) {
-    return isTensorProduct(node) || (node && node.kernel == "linear_any");
+  static bool isSource(const LaunchNode &node) {
+    return isTensorProduct(node) || (node && (node.kernel == "linear_any" || node.kernel == "embed"));
   }
 
   static MergedArg symbolOf(plan::CallOp call, unsigned arg) {
@@ -126,7 +127,7 @@ private:
 
   /// Pointwise calls up to `root`: with the products they follow, or as one launch by themselves.
   void mergePointwise(const LaunchNode &root) {
-    PointwiseTree tree = treeOf(root, isProduct);
+    PointwiseTree tree = treeOf(root, isSource);
     if (tree.products.size() > 1 && !isPair(tree)) {
       plan::CallOp chosen = tree.products.back().call;
       tree = treeOf(root, [&](const LaunchNode &product) { return product.call == chosen; });
@@ -163,13 +164,8 @@ private:
       groups.push_back(productGroup(tree.products, norm));
       groups[0].shape["glu"] = tree.products.size() == 2;
     } else {
-      const LaunchNode &product = tree.products[0];
-      for (auto variant : product.call.getVariants().getAsRange<plan::VariantAttr>()) {
-        Group &group = groups.emplace_back(productGroup(product, nullptr));
-        group.kernel = product.kernel;
-        group.shape = shapeOf(kernelOf(variant));
-        group.rows = {variant.getMaxRows()};
-      }
+      for (auto variant : tree.products[0].call.getVariants().getAsRange<plan::VariantAttr>())
+        groups.push_back(ownGroup(tree.products[0], variant));
     }
     FlatSymbolRefAttr body = bodyOf(tree);
     for (Group &group : groups) {
@@ -208,6 +204,22 @@ private:
     group.shape["norm"] = 1;
     for (const char *name : {"columns", "type", "gainType", "roundNormalised", "onePlus", "eps"})
       group.shape[name] = norm->real(name);
+    return group;
+  }
+
+  /// A call in one of its own kernels; args so far: all but its result.
+  Group ownGroup(const LaunchNode &node, plan::VariantAttr variant) {
+    Group group;
+    group.kernel = node.kernel;
+    group.shape = shapeOf(kernelOf(variant));
+    group.rows = {variant.getMaxRows()};
+    group.wholeRows.append(node.call.getInputs().begin(), node.call.getInputs().end());
+    unsigned operand = 0;
+    for (auto arg : node.call.getArgs().getAsRange<plan::ArgAttr>())
+      if (arg.getSymbol())
+        group.args.push_back({{}, arg.getSymbol()});
+      else if (arg.getAccess() == plan::Access::In)
+        group.args.push_back({node.call.getInputs()[operand++], {}});
     return group;
   }
 

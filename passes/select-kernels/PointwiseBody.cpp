@@ -88,8 +88,8 @@ template <class... Ops> struct OpList {
 /// The operations that are pointwise: one overload of ElementBuilder::compute each.
 using PointwiseOps = OpList<layer::AddOp, layer::CastOp, layer::ScaleOp, layer::SoftcapOp, layer::GluOp>;
 
-/// The result's element, rounded, from elements of the operands as they lie in memory; of a linear, from its
-/// sum.
+/// The result's element, rounded, from elements of the operands as they lie in memory; of a linear or an
+/// embedding, from its sum or the table's value.
 Value elementOf(OpBuilder &builder, Operation *op, ValueRange elements) {
   ElementBuilder element(builder, op->getLoc());
   SmallVector<Value, 2> wide;
@@ -115,12 +115,12 @@ PointwiseBody fusebox::pointwiseBody(Operation *op, Value result) {
   if (isPointwise(op))
     for (Type type : op->getOperandTypes())
       elements.push_back(getElementTypeOrSelf(type));
-  else if (isa<layer::LinearOp>(op))
+  else if (isa<layer::LinearOp, layer::EmbedOp>(op))
     elements.push_back(Float32Type::get(op->getContext()));
   else
     return {};
   OpBuilder builder(op->getContext());
-  PointwiseBody body = startBody(builder, op->getName().stripDialect(), elements);
+  PointwiseBody body = startBody(builder, isPointwise(op) ? op->getName().stripDialect() : "round", elements);
   Value element = elementOf(builder, op, body->getBody().getArguments());
   for (Value value = op->getResult(0); value != result;) {
     Operation *cast = *value.user_begin();

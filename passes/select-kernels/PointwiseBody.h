@@ -18,9 +18,10 @@ using PointwiseBody = mlir::OwningOpRef<plan::PointwiseOp>;
 /// scale, softcap, glu, cast), in element types that bodies know: bf16, f16, f32.
 bool isPointwise(mlir::Operation *op);
 
-/// What a kernel does for each element on its way to `result`: all of it if `op` is pointwise, what follows
-/// the sum (an f32 argument) if it is a linear; null for other operations. `result` is `op`'s own or that of
-/// casts behind it. Every rounding point of the operations is a truncf.
+/// What a kernel does for each element on its way to `result`: all of it if `op` is pointwise; if it is a
+/// linear or an embedding, what follows the sum or the table's value (an f32 argument); null for other
+/// operations. `result` is `op`'s own or that of casts behind it. Every rounding point of the operations is a
+/// truncf.
 PointwiseBody pointwiseBody(mlir::Operation *op, mlir::Value result);
 
 /// An empty body on elements of these types, and a builder at its place.

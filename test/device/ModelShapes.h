@@ -92,7 +92,7 @@ inline cuda::KernelRequest angles(const ModelShape &m) {
           {{"half", m.headDim / 2}, {"outType", m.interleaved ? 1 : 3}, {"attentionFactor", 1}}};
 }
 inline cuda::KernelRequest embedding(const ModelShape &m) {
-  return {"embed", {{"columns", m.hidden}, {"tableType", 3}, {"outType", 3}, {"scale", 1}}};
+  return {"embed", {{"columns", m.hidden}, {"tableType", 3}}, roundedSum()};
 }
 inline cuda::KernelRequest largestGroups(const ModelShape &m) {
   return {"largest_groups", {{"vocabulary", m.vocabulary}}};

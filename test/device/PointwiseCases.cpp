@@ -61,7 +61,8 @@ std::vector<Case> chainCases() {
 }
 
 Case embedCase() {
-  KernelRequest embed{"embed", {{"columns", 100}, {"tableType", 3}, {"outType", 3}, {"scale", 10}}};
+  Chain scaled("embed", "%v: !f", "%e = layer.cast %v : !f -> !b\n%r = layer.scale %e by 10.0 : !b");
+  KernelRequest embed{"embed", {{"columns", 100}, {"tableType", 3}}, scaled.body()};
   KernelRequest select{"select_rows", {{"columns", 100}, {"type", 3}}};
   return {"embed and select_rows", {embed, select}, [=](Gpu &gpu) {
             std::vector<uint16_t> table = randomBf16(5000, 1);

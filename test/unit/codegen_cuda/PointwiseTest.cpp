@@ -160,6 +160,29 @@ TEST(Pointwise, EveryRoundingPointIsKept) {
   EXPECT_EQ(roundings, 3u) << text;
 }
 
+TEST(Pointwise, EmittedTextIsPlain) {
+  EXPECT_EQ(Chain("chain", "%sum: !f, %h: !b",
+                  "%p = layer.cast %sum : !f -> !b\n%s = layer.scale %p by 0.25 : !b\n"
+                  "%r = layer.add %h, %s : !b")
+                .body(),
+            R"(struct Body {
+  using Inputs = fusebox::Types<1, 3>;
+  static constexpr int result = 3;
+  static __device__ __forceinline__ float apply(const float *in) {
+    const float v0 = in[0];
+    const float v1 = in[1];
+    const float v2 = fusebox::roundTo<3>(v0);
+    const float v3 = 0x1p-2f;
+    const float v4 = __fmul_rn(v2, v3);
+    const float v5 = fusebox::roundTo<3>(v4);
+    const float v6 = __fadd_rn(v1, v5);
+    const float v7 = fusebox::roundTo<3>(v6);
+    return v7;
+  }
+};
+)");
+}
+
 TEST(Pointwise, KernelsCompileForEveryChip) {
   if (auto version = cuda::nvrtcVersion(); !version)
     GTEST_SKIP() << version.error().message;
