@@ -2,7 +2,6 @@
 
 #include "codegen/cuda/EmitPointwise.h"
 #include "kernels/cuda/KernelSource.h"
-#include "runtime/cuda/CubinCache.h"
 
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Builders.h"
@@ -40,9 +39,9 @@ static ElementsAttr resource(MLIRContext *context, StringRef name, ArrayRef<std:
   return DenseResourceElementsAttr::get(type, name, HeapAsmResourceBlob::allocateAndCopyWithAlign(data, 64));
 }
 
-LogicalResult fusebox::generateCudaCode(plan::ProgramOp program, plan::TargetOp target) {
-  SmallVector<plan::KernelOp> kernels;
-  std::vector<cuda::KernelText> texts;
+LogicalResult fusebox::cudaSources(plan::ProgramOp program, plan::TargetOp target,
+                                   SmallVectorImpl<plan::KernelOp> &kernels,
+                                   std::vector<cuda::KernelText> &texts) {
   for (auto kernel : program.getBody().getOps<plan::KernelOp>()) {
     if (kernel.getTarget() != target.getSymName())
       continue;
@@ -55,6 +54,14 @@ LogicalResult fusebox::generateCudaCode(plan::ProgramOp program, plan::TargetOp 
     kernels.push_back(kernel);
     texts.push_back({cuda::kernelName(*request), std::move(*source)});
   }
+  return success();
+}
+
+LogicalResult fusebox::generateCudaCode(plan::ProgramOp program, plan::TargetOp target) {
+  SmallVector<plan::KernelOp> kernels;
+  std::vector<cuda::KernelText> texts;
+  if (failed(cudaSources(program, target, kernels, texts)))
+    return failure();
   auto cubins = cuda::compileCubins(texts, target.getMachine().str(), std::thread::hardware_concurrency());
   if (!cubins)
     return target.emitError(cubins.error().message);

@@ -3,8 +3,19 @@
 #pragma once
 
 #include "ir/plan/PlanOps.h"
+#include "runtime/cuda/CubinCache.h"
+
+#include "llvm/ADT/SmallVector.h"
+
+#include <vector>
 
 namespace fusebox {
+
+/// The kernels of `target` and the CUDA C++ of each, in the same order. Fails with a diagnostic on a kernel
+/// that can't be emitted. Needs no NVRTC.
+mlir::LogicalResult cudaSources(plan::ProgramOp program, plan::TargetOp target,
+                                llvm::SmallVectorImpl<plan::KernelOp> &kernels,
+                                std::vector<cuda::KernelText> &texts);
 
 /// plan, memory level: compiles the kernels of `target` (cached by content) and gives each its module. Fails
 /// with a diagnostic if NVRTC is missing or a kernel does not compile.
