@@ -85,14 +85,17 @@ Result<std::string> api::planPath(const std::string &model, const fusebox_compil
 }
 
 fusebox_status fusebox_compile(const char *model, const char *plan_path,
-                               const fusebox_compile_options *options) {
+                               const fusebox_compile_options *given) {
   return api::guarded([&]() -> Result<void> {
-    FUSEBOX_ASSIGN(CompileOptions compile, api::compileOptions(*options));
+    FUSEBOX_ASSIGN(fusebox_compile_options options, api::complete(given, fusebox_compile_options_init));
+    FUSEBOX_ASSIGN(CompileOptions compile, api::compileOptions(options));
     if (compile.stopAfter)
       return usageError("fusebox_compile makes whole plans; fusebox_phase_ir gives the IR after a phase");
-    FUSEBOX_TRY(api::checkBeforeCompiling(model, *options));
+    FUSEBOX_TRY(api::checkBeforeCompiling(model, options));
     FUSEBOX_ASSIGN(CompiledPlan compiled, compileModel(model, compile));
-    return compiled.writer.write(plan_path);
+    return compiled.writer.write(plan_path, [&](double fraction) {
+      return !compile.progress || compile.progress("writing", fraction);
+    });
   });
 }
 
@@ -109,12 +112,12 @@ static Result<std::string> storedIr(const std::string &path, Phase phase) {
   return usageError(path + ": keeps no IR of phase " + std::string(phaseName(phase)) + "; it has " + names);
 }
 
-fusebox_status fusebox_phase_ir(const char *model, const char *phase, const fusebox_compile_options *options,
+fusebox_status fusebox_phase_ir(const char *model, const char *phase, const fusebox_compile_options *given,
                                 char **text) {
   return api::guarded([&]() -> Result<void> {
-    fusebox_compile_options stopped = *options;
-    stopped.stop_after = phase;
-    FUSEBOX_ASSIGN(CompileOptions compile, api::compileOptions(stopped));
+    FUSEBOX_ASSIGN(fusebox_compile_options options, api::complete(given, fusebox_compile_options_init));
+    options.stop_after = phase;
+    FUSEBOX_ASSIGN(CompileOptions compile, api::compileOptions(options));
     if (api::isPlanFile(model)) {
       FUSEBOX_ASSIGN(std::string ir, storedIr(model, *compile.stopAfter));
       *text = api::copyString(ir);

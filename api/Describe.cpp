@@ -11,6 +11,13 @@
 using namespace fusebox;
 using nlohmann::ordered_json;
 
+Result<plan::Program> api::firstProgram(const plan::PlanReader &reader) {
+  const plan::Section *section = reader.find(plan::SectionKind::Program);
+  if (!section)
+    return modelError(reader.path() + ": the plan holds no program; compile it again");
+  return reader.readProgram(*section);
+}
+
 static ordered_json describeModel(const plan::PlanReader &reader, const plan::Program &program) {
   ordered_json targets = ordered_json::array();
   for (const plan::Section &section : reader.sections())
@@ -90,10 +97,7 @@ static ordered_json describeWeights(const plan::Program &program) {
 
 static Result<ordered_json> describePlan(const std::string &path) {
   FUSEBOX_ASSIGN(plan::PlanReader reader, plan::PlanReader::open(path));
-  const plan::Section *section = reader.find(plan::SectionKind::Program);
-  if (!section)
-    return modelError(path + ": holds no program");
-  FUSEBOX_ASSIGN(plan::Program program, reader.readProgram(*section));
+  FUSEBOX_ASSIGN(plan::Program program, api::firstProgram(reader));
   ordered_json result = {{"plan", path},
                          {"model", describeModel(reader, program)},
                          {"memory", describeMemory(program)},
@@ -113,9 +117,10 @@ static Result<ordered_json> describePlan(const std::string &path) {
   return result;
 }
 
-fusebox_status fusebox_describe(const char *model, const fusebox_compile_options *options, char **json) {
+fusebox_status fusebox_describe(const char *model, const fusebox_compile_options *given, char **json) {
   return api::guarded([&]() -> Result<void> {
-    FUSEBOX_ASSIGN(std::string path, api::planPath(model, *options));
+    FUSEBOX_ASSIGN(fusebox_compile_options options, api::complete(given, fusebox_compile_options_init));
+    FUSEBOX_ASSIGN(std::string path, api::planPath(model, options));
     FUSEBOX_ASSIGN(ordered_json description, describePlan(path));
     *json = api::copyString(description.dump(2));
     return {};
@@ -149,15 +154,13 @@ static Result<std::string> kernelAssembly(const plan::Program &program, const st
   return usageError("no kernel '" + name + "'; there are" + names);
 }
 
-fusebox_status fusebox_kernel_asm(const char *model, const char *kernel,
-                                  const fusebox_compile_options *options, char **text) {
+fusebox_status fusebox_kernel_asm(const char *model, const char *kernel, const fusebox_compile_options *given,
+                                  char **text) {
   return api::guarded([&]() -> Result<void> {
-    FUSEBOX_ASSIGN(std::string path, api::planPath(model, *options));
+    FUSEBOX_ASSIGN(fusebox_compile_options options, api::complete(given, fusebox_compile_options_init));
+    FUSEBOX_ASSIGN(std::string path, api::planPath(model, options));
     FUSEBOX_ASSIGN(plan::PlanReader reader, plan::PlanReader::open(path));
-    const plan::Section *section = reader.find(plan::SectionKind::Program);
-    if (!section)
-      return modelError(path + ": holds no program");
-    FUSEBOX_ASSIGN(plan::Program program, reader.readProgram(*section));
+    FUSEBOX_ASSIGN(plan::Program program, api::firstProgram(reader));
     FUSEBOX_ASSIGN(std::string assembly, kernelAssembly(program, kernel));
     *text = api::copyString(assembly);
     return {};

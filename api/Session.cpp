@@ -52,11 +52,16 @@ fusebox_status fusebox_step(fusebox_session *session, const fusebox_batch *batch
 }
 
 int32_t fusebox_slot_length(fusebox_session *session, int32_t slot) {
-  return int32_t(session->session->length(uint32_t(slot)));
+  return session->hasSlot(slot) ? int32_t(session->session->length(uint32_t(slot))) : -1;
 }
 
 fusebox_status fusebox_slot_truncate(fusebox_session *session, int32_t slot, int32_t length) {
-  return api::guarded([&] { return session->session->truncate(uint32_t(slot), uint32_t(length)); });
+  return api::guarded([&]() -> Result<void> {
+    if (!session->hasSlot(slot) || length < 0)
+      return usageError("slot " + std::to_string(slot) + " can't be cut to " + std::to_string(length) +
+                        " tokens");
+    return session->session->truncate(uint32_t(slot), uint32_t(length));
+  });
 }
 
 /// A node's rows as f32.
@@ -95,12 +100,14 @@ fusebox_status fusebox_logits(fusebox_session *session, const int32_t *tokens, i
                    int64_t(report.value->columns));
         return {};
       });
-    Sequence &sequence = session->sequence(0);
-    Result<void> done = sequence.truncate(0);
+    FUSEBOX_ASSIGN(Sequence * sequence, session->sequence(0));
+    Result<void> done = sequence->truncate(0);
     if (done)
       done =
-          sequence.appendAll({tokens, size_t(count)}, [&](size_t first, const Logits &rows) -> Result<void> {
+          sequence->appendAll({tokens, size_t(count)}, [&](size_t first, const Logits &rows) -> Result<void> {
             std::copy_n(rows.values, size_t(rows.rows) * rows.vocabulary, logits + first * rows.vocabulary);
+            if (!session->report("logits", double(first + rows.rows) / count))
+              return resourceError("logits: cancelled");
             return {};
           });
     session->session->observe({});
@@ -133,15 +140,18 @@ void fusebox_generate_options_init(fusebox_generate_options *options) {
 }
 
 fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, int32_t count,
-                                const fusebox_generate_options *options, fusebox_on_token on_token,
-                                void *user, fusebox_generation *generation) {
+                                const fusebox_generate_options *given, fusebox_on_token on_token, void *user,
+                                fusebox_generation *generation) {
   return api::guarded([&]() -> Result<void> {
+    FUSEBOX_ASSIGN(fusebox_generate_options options, api::complete(given, fusebox_generate_options_init));
+    FUSEBOX_ASSIGN(Sequence * sequence, session->sequence(options.slot));
     GenerateOptions request;
-    request.sampling = {options->temperature,    options->top_k,       options->top_p, options->min_p,
-                        options->repeat_penalty, options->repeat_last, options->seed};
-    request.maxTokens = options->max_tokens;
-    request.ignoreEos = options->ignore_eos != 0;
-    request.stops.assign(options->stops, options->stops + options->stop_count);
+    request.sampling = {options.temperature,    options.top_k,       options.top_p, options.min_p,
+                        options.repeat_penalty, options.repeat_last, options.seed};
+    request.maxTokens = options.max_tokens;
+    request.ignoreEos = options.ignore_eos != 0;
+    request.stops.assign(options.stops, options.stops + options.stop_count);
+    request.promptProgress = [&](size_t done) { return session->report("prompt", double(done) / count); };
     const Tokenizer *tokenizer = nullptr;
     std::vector<int32_t> eosIds;
     if (session->text.assets.kind != TokenizerKind::None) {
@@ -157,8 +167,8 @@ fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, in
     auto callback = [&](int32_t id, const std::string &text) {
       return on_token(user, id, tokenizer ? text.c_str() : nullptr) == 0;
     };
-    FUSEBOX_ASSIGN(Generation made, fusebox::generate(session->sequence(options->slot), tokenizer, eosIds,
-                                                      {ids, size_t(count)}, request, callback));
+    FUSEBOX_ASSIGN(Generation made,
+                   fusebox::generate(*sequence, tokenizer, eosIds, {ids, size_t(count)}, request, callback));
     *generation = {int32_t(made.promptTokens), int32_t(made.generatedTokens), finishReasonName(made.reason),
                    made.prefillSeconds, made.decodeSeconds};
     return {};

@@ -60,10 +60,14 @@ Result<void> Compilation::start() {
     FUSEBOX_ASSIGN(TargetSpec target, TargetSpec::parse(name));
     if (target.kind == plan::DeviceKind::Cpu) {
       FUSEBOX_ASSIGN(cpu::CpuTarget cpu, cpu::parseCpuTarget(name.substr(4)));
+      target.label = cpu.name;
       target.machine = cpu.cpu;
       target.features = cpu.features;
     }
     target.activationsInt8 = options.activationsInt8;
+    for (const TargetSpec &other : targets)
+      if (other.name() == target.name())
+        return usageError("the target " + target.name() + " is given twice");
     targets.push_back(target);
   }
   if (!options.dumpDir.empty()) {

@@ -55,12 +55,19 @@ bool isDirectory(const fs::path &path) {
   return fs::is_directory(path, ignored);
 }
 
+bool isWeightFile(const std::string &path) {
+  return path.ends_with(".gguf") || path.ends_with(".safetensors");
+}
+
 } // namespace
 
 Result<std::string> fusebox::resolveModel(const std::string &model) {
   std::error_code ignored;
-  if (fs::exists(model, ignored))
+  if (isDirectory(model) || (fs::exists(model, ignored) && isWeightFile(model)))
     return model;
+  if (fs::exists(model, ignored))
+    return modelError(model + ": is no model; MODEL is a plan, a snapshot folder, a .gguf or .safetensors "
+                              "file, or org/name in the Hugging Face cache");
 
   std::string name = model, revision = "main";
   if (size_t at = model.find('@'); at != std::string::npos)
@@ -68,9 +75,9 @@ Result<std::string> fusebox::resolveModel(const std::string &model) {
   size_t slash = name.find('/');
   if (slash == std::string::npos || !isPlainName(name.substr(0, slash)) ||
       !isPlainName(name.substr(slash + 1)) || !isPlainName(revision))
-    return modelError(
-        model + ": no such folder or file; MODEL is a snapshot folder, a .gguf or .safetensors file, or "
-                "org/name in the Hugging Face cache");
+    return modelError(model +
+                      ": no such folder or file; MODEL is a plan, a snapshot folder, a .gguf or .safetensors "
+                      "file, or org/name in the Hugging Face cache");
 
   fs::path repository = cacheFolder() / ("models--" + name.substr(0, slash) + "--" + name.substr(slash + 1));
   if (!isDirectory(repository))

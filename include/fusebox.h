@@ -5,9 +5,9 @@
  * and what to do.
  *
  * Option structs start with their own size, so that a program built against an older header keeps working:
- * set it with the *_init function, which also fills in the defaults. Strings are UTF-8. Strings and arrays
- * that a function gives out are freed with fusebox_free. A session belongs to one thread at a time; different
- * sessions are independent.
+ * set it with the *_init function, which also fills in the defaults; a null pointer stands for the defaults.
+ * Strings are UTF-8. Strings and arrays that a function gives out are freed with fusebox_free. A session
+ * belongs to one thread at a time; different sessions are independent.
  */
 #ifndef FUSEBOX_H
 #define FUSEBOX_H
@@ -98,13 +98,17 @@ typedef struct fusebox_session fusebox_session;
 
 typedef struct fusebox_open_options {
   size_t size;
-  fusebox_compile_options compile; /* used when MODEL is not a plan */
-  int threads;                     /* 0: all cores */
-  int context;             /* tokens of KV cache; 0: as the model allows and the memory budget holds */
-  int chunk;               /* most tokens of one prefill step; 0: default */
-  uint64_t memory_budget;  /* bytes; 0: what the machine has free */
-  const char *weights_dir; /* look for weight files here, or null */
-  const char *device;      /* "cpu", "cuda", "cuda:1"; null: by the plan */
+  const fusebox_compile_options *compile; /* used when MODEL is not a plan */
+  int threads;                            /* 0: all cores */
+  int context;               /* tokens of one sequence; 0: as the model allows and the memory budget holds */
+  int chunk;                 /* most tokens of one step; 0: 512 */
+  int slots;                 /* sequences that have a KV cache at the same time; 0: 1 */
+  int logits_rows;           /* most rows of logits of one step; 0: 64, or `slots` if that is more */
+  uint64_t memory_budget;    /* bytes; 0: what the machine has free */
+  const char *weights_dir;   /* look for weight files here, or null */
+  const char *device;        /* "cpu", "cuda", "cuda:1"; null: by the plan */
+  fusebox_progress progress; /* called while the session opens and during long prompts; or null */
+  void *progress_user;
 } fusebox_open_options;
 
 void fusebox_open_options_init(fusebox_open_options *options);
@@ -132,7 +136,9 @@ fusebox_status fusebox_read_bandwidth(fusebox_session *session, double *bytes_pe
 /*--- step: the ragged heart ---*/
 
 /* Sequence s of the batch owns tokens [starts[s], starts[s+1]); they are appended to cache slot slots[s].
- * A slot is a sequence's KV cache; any number in [0, slots of the session) not in use yet starts empty. */
+ * A slot is a sequence's KV cache, empty at first; its number is in [0, `slots` of the open options).
+ * Prompts, single tokens and any mix of them are one step. On the CPU a sequence's logits have the same bits
+ * however its tokens are cut into steps and whatever stands beside them. */
 typedef struct fusebox_batch {
   int32_t token_count, sequence_count, logits_count;
   const int32_t *tokens;      /* [token_count] */
@@ -144,26 +150,29 @@ typedef struct fusebox_batch {
 /* Runs one step; *logits points at [logits_count, vocabulary] f32 until the session's next call. */
 fusebox_status fusebox_step(fusebox_session *session, const fusebox_batch *batch, const float **logits);
 
-/* Tokens in a slot; forgets all but the first `length`. */
+/* Tokens in a slot, or -1 if the session has no such slot. */
 int32_t fusebox_slot_length(fusebox_session *session, int32_t slot);
+/* Forgets all but the first `length` tokens of a slot. */
 fusebox_status fusebox_slot_truncate(fusebox_session *session, int32_t slot, int32_t length);
 
-/* Logits of all positions of one sequence, [count, vocabulary] f32, into `logits`. `activation`, if not null,
- * is called with every node's values: the IR name ("decoder.3.q"), then rows × columns f32. */
+/* Logits of all positions of one sequence, [count, vocabulary] f32, into `logits`; it takes slot 0, which is
+ * emptied first. `activation`, if not null, is called with every node's values: the IR name ("decoder.3.q"),
+ * then rows × columns f32. */
 typedef void (*fusebox_activation)(void *user, const char *node, const float *values, int64_t rows,
                                    int64_t columns);
 fusebox_status fusebox_logits(fusebox_session *session, const int32_t *tokens, int32_t count, float *logits,
                               fusebox_activation activation, void *user);
 
-/* The vocabulary size of a model that isn't opened. */
-fusebox_status fusebox_model_vocabulary(const char *model, const fusebox_compile_options *options,
-                                        int32_t *vocabulary);
+/* The vocabulary size of a model or plan that isn't opened. */
+fusebox_status fusebox_model_vocabulary(const char *model, int32_t *vocabulary);
 
-/* The same from the interpreter of the layer IR: `mode` is "f64" or "bf16" (emulated, every rounding point).
- */
-fusebox_status fusebox_oracle_logits(const char *model, const char *mode,
-                                     const fusebox_compile_options *options, const int32_t *tokens,
-                                     int32_t count, float *logits, fusebox_activation activation, void *user);
+/* Logits of all positions, as fusebox_logits gives them, from the interpreter of the layer IR: `mode` is
+ * "f64" or "bf16" (emulated, every rounding point). Of a plan, the IR and the weight files that it was
+ * compiled from; of a model, IR made with the compile options. Of the open options only `compile` and
+ * `weights_dir` count. */
+fusebox_status fusebox_oracle_logits(const char *model, const char *mode, const fusebox_open_options *options,
+                                     const int32_t *tokens, int32_t count, float *logits,
+                                     fusebox_activation activation, void *user);
 
 /*--- text ---*/
 

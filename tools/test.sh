@@ -107,11 +107,7 @@ check_format() {
 # fusebox-run must stay small and free of MLIR, LLVM and Python.
 runtime_only() {
   build runtime-only --target fusebox-run || return 1
-  local binary=build/runtime-only/bin/fusebox-run size
-  size=$(strip -o "$log" "$binary" && stat -c %s "$log")
-  echo "fusebox-run: $size bytes stripped; needs: $(ldd "$binary" | awk '{print $1}' | xargs)"
-  [ "$size" -le 30000000 ] || { echo "larger than 30 MB"; return 1; }
-  ! ldd "$binary" | grep -iE 'llvm|mlir|python|libstdc\+\+'
+  test/tools/check_binary.sh build/runtime-only/bin/fusebox-run 30 llvm-readelf-22 llvm-strip-22
 }
 
 need "Setting up" tools/setup.sh

@@ -21,10 +21,12 @@ struct KernelRequest {
   Fields constants;
 };
 
-/// What the code may use. `cpu` is "x86-64-v3" or "x86-64-v4"; `features` as in plan::Target.
+/// What the code may use. `cpu` is "x86-64-v3" or "x86-64-v4"; `features` as in plan::Target; `name` is what
+/// both are called together.
 struct CpuTarget {
   std::string cpu;
   std::string features;
+  std::string name;
 };
 
 /// The best target that this machine runs. Fails with ErrorKind::Resource below x86-64-v3.

@@ -53,7 +53,7 @@ Result<void> readRecipe(layer::ParamOp param, Binding &binding) {
   return {};
 }
 
-Result<Binding> bindParam(layer::ParamOp param, const std::vector<MappedFile> &files) {
+Result<Binding> bindParam(layer::ParamOp param, const std::vector<std::span<const std::byte>> &files) {
   Binding binding;
   auto type = llvm::cast<mlir::RankedTensorType>(param.getType());
   binding.columns = type.getShape().back();
@@ -66,9 +66,9 @@ Result<Binding> bindParam(layer::ParamOp param, const std::vector<MappedFile> &f
     if (source.getFile() >= files.size())
       return bindError(param, "names file " + std::to_string(source.getFile()) + " of " +
                                   std::to_string(files.size()));
-    std::span<const std::byte> file = files[source.getFile()].bytes();
+    std::span<const std::byte> file = files[source.getFile()];
     if (source.getOffset() > file.size() || source.getBytes() > file.size() - source.getOffset())
-      return bindError(param, "lies outside of " + files[source.getFile()].path());
+      return bindError(param, "lies outside of file " + std::to_string(source.getFile()));
     std::string_view dtype(source.getDtype().data(), source.getDtype().size());
     std::optional<DType> stored = dtypeFromName(dtype);
     bool readable =
@@ -107,13 +107,15 @@ void readRow(const Binding &binding, const Instance &instance, int64_t row, std:
 
 } // namespace
 
-Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model, std::vector<MappedFile> files) {
+Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model,
+                                                 const std::vector<std::span<const std::byte>> &files,
+                                                 std::shared_ptr<const void> owner) {
   auto bindings = std::make_shared<llvm::DenseMap<mlir::Operation *, Binding>>();
   for (auto param : model.getBody().getOps<layer::ParamOp>()) {
     FUSEBOX_ASSIGN(Binding binding, bindParam(param, files));
     bindings->try_emplace(param, std::move(binding));
   }
-  return WeightRows([bindings, files = std::move(files)](layer::ParamOp param, int64_t layer, int64_t first,
+  return WeightRows([bindings, owner = std::move(owner)](layer::ParamOp param, int64_t layer, int64_t first,
                                                          std::span<double> out) {
     const Binding &binding = bindings->find(param)->second;
     const Instance &instance = binding.instances[param.getLayers() ? size_t(layer) : 0];
@@ -121,6 +123,13 @@ Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model, std::vect
       readRow(binding, instance, first + r,
               out.subspan(size_t(r * binding.columns), size_t(binding.columns)));
   });
+}
+
+Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model, std::vector<MappedFile> files) {
+  std::vector<std::span<const std::byte>> bytes;
+  for (const MappedFile &file : files)
+    bytes.push_back(file.bytes());
+  return boundWeights(model, bytes, std::make_shared<std::vector<MappedFile>>(std::move(files)));
 }
 
 Result<WeightRows> fusebox::oracle::boundWeights(layer::ModelOp model) {

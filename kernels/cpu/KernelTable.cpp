@@ -139,7 +139,8 @@ Result<std::vector<Cut>> cutAttentions(std::string_view kernel, const Shape &sha
   if (kvHeads < 1 || heads % kvHeads != 0)
     return unsupported(kernel, "with heads not a multiple of kvHeads");
   if (shape.integer("rounding") != 0)
-    return unsupported(kernel, "with eager rounding; import with --rounding=sdpa");
+    return unsupported(kernel,
+                       "with eager rounding, which only the oracle runs; compile with --rounding=sdpa");
   int64_t manyRows = std::max<int64_t>(48 / (heads / kvHeads), 4);
   return std::vector<Cut>{cutAttention(shape, 8, 1), cutAttention(shape, UINT32_MAX, manyRows)};
 }

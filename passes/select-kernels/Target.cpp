@@ -15,6 +15,7 @@ Result<TargetSpec> TargetSpec::parse(std::string_view text) {
   else if (!rest.consume_front("cpu:"))
     return usageError("unknown target '" + std::string(text) +
                       "': expected cpu:<machine>, e.g. cpu:x86-64-v3, or cuda:<chip>, e.g. cuda:sm_90a");
+  target.label = rest.str();
   auto [machine, features] = rest.split('+');
   target.machine = machine.str();
   target.features = features.str();

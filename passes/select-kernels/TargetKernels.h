@@ -13,14 +13,15 @@ namespace fusebox {
 /// A machine to compile for.
 struct TargetSpec {
   plan::DeviceKind kind = plan::DeviceKind::Cpu;
+  std::string label;            ///< what the target is called: "x86-64-v4+avx512bf16", "sm_90a"
   std::string machine;          ///< "x86-64-v4", "sm_90a"
   std::string features;         ///< CPU: comma-separated, e.g. "+avx512bf16,+avx512vnni"
   bool activationsInt8 = false; ///< take kernels that quantise activations, where there are some
 
   /// Reads "cpu:x86-64-v4", "cpu:x86-64-v4+avx512bf16" (features after each +) or "cuda:sm_90a".
   static Result<TargetSpec> parse(std::string_view text);
-  /// "cpu:x86-64-v4": the name of the target's program.
-  std::string name() const { return (kind == plan::DeviceKind::Cpu ? "cpu:" : "cuda:") + machine; }
+  /// "cpu:x86-64-v4+avx512bf16": the name of the target's program, which --target takes, too.
+  std::string name() const { return (kind == plan::DeviceKind::Cpu ? "cpu:" : "cuda:") + label; }
 };
 
 /// One way to run a kernel: for at most `maxRows` rows.

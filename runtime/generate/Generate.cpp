@@ -138,7 +138,8 @@ Result<Generation> fusebox::generate(Sequence &sequence, const Tokenizer *tokeni
   auto start = std::chrono::steady_clock::now();
   NextToken next(sequence, options.sampling, sequence.vocabulary());
   Result<void> appended = next.append(prompt, [&](size_t done) {
-    cancelled = done < prompt.size() && !onToken(-1, {});
+    cancelled = done < prompt.size() &&
+                (!onToken(-1, {}) || (options.promptProgress && !options.promptProgress(done)));
     return !cancelled;
   });
   generation.prefillSeconds = secondsSince(start);

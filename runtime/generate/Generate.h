@@ -17,6 +17,7 @@ struct GenerateOptions {
   int32_t maxTokens = -1; ///< negative: until the context is full
   bool ignoreEos = false;
   std::vector<std::string> stops; ///< need a tokenizer
+  ChunkDone promptProgress;       ///< after each chunk of the prompt; false stops as onToken does
 };
 
 enum class FinishReason { Stop, Length, Context, Cancelled };

@@ -59,8 +59,9 @@ public:
 
   /// The whole plan as bytes. Not for plans with embedded weights of any size.
   std::vector<std::byte> encode() const;
-  /// Writes beside `path` and renames: never half a plan. Fails with ErrorKind::Resource on a full disk.
-  Result<void> write(const std::string &path) const;
+  /// Writes beside `path` and renames: never half a plan. Fails with ErrorKind::Resource on a full disk, and
+  /// when `progress`, which is told the part that is written, returns false.
+  Result<void> write(const std::string &path, const std::function<bool(double)> &progress = {}) const;
 
 private:
   struct Pending {

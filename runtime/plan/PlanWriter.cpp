@@ -4,6 +4,7 @@
 #include "support/AtomicFile.h"
 #include "support/Hash.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
 #include <zstd.h>
@@ -140,8 +141,23 @@ std::vector<std::byte> PlanWriter::encode() const {
   return bytes;
 }
 
-Result<void> PlanWriter::write(const std::string &path) const {
+Result<void> PlanWriter::write(const std::string &path, const std::function<bool(double)> &progress) const {
+  constexpr size_t most = size_t(16) << 20; // bytes between two calls of `progress`
+  uint64_t total = 0, written = 0;
+  for (const Pending &each : pending)
+    total += each.bytes.size();
+  for (const MappedFile &each : embedded)
+    total += each.bytes().size();
   FUSEBOX_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  FUSEBOX_TRY(writeTo([&](std::span<const std::byte> part) { return file.write(part); }));
+  FUSEBOX_TRY(writeTo([&](std::span<const std::byte> part) -> Result<void> {
+    for (; !part.empty(); part = part.subspan(std::min(most, part.size()))) {
+      std::span<const std::byte> piece = part.first(std::min(most, part.size()));
+      FUSEBOX_TRY(file.write(piece));
+      written += piece.size();
+      if (progress && !progress(std::min(1.0, double(written) / double(total))))
+        return resourceError(path + ": writing was cancelled");
+    }
+    return {};
+  }));
   return file.commit();
 }

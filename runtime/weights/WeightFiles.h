@@ -28,6 +28,8 @@ public:
   std::span<const std::byte> bytes(const plan::WeightSource &source) const {
     return files[source.file].subspan(source.offset, source.bytes);
   }
+  /// Whole files, in the order of Program::files.
+  const std::vector<std::span<const std::byte>> &all() const { return files; }
 
 private:
   plan::PlanReader plan; ///< keeps embedded bytes mapped

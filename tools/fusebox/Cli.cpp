@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 using namespace fusebox;
@@ -18,14 +19,22 @@ void cli::fail(fusebox_status status, const std::string &message) {
   throw Exit{status};
 }
 
+static std::atomic<bool> interruptSeen = false;
+
+bool cli::interrupted() { return interruptSeen.load(std::memory_order_relaxed); }
+
 void cli::check(fusebox_status status) {
+  if (status == FUSEBOX_RESOURCE && interrupted())
+    endInterrupted();
   if (status != FUSEBOX_OK)
     fail(status, fusebox_last_error());
 }
 
-static std::atomic<bool> interruptSeen = false;
-
-bool cli::interrupted() { return interruptSeen.load(std::memory_order_relaxed); }
+void cli::endInterrupted() {
+  endProgress();
+  std::fprintf(stderr, "fusebox: interrupted\n");
+  throw Exit{interruptedExitCode};
+}
 
 void cli::installInterruptHandler() {
   struct sigaction action = {};
@@ -102,27 +111,30 @@ void cli::OpenFlags::add(CLI::App &command) {
   command.add_option("-t,--threads", threads, "worker threads; 0: one a core")->check(CLI::Range(0, 1024));
   command.add_option("-c,--ctx-size", context, "tokens of KV cache; 0: as the model and memory allow")
       ->check(CLI::Range(0, 1 << 30));
-  command.add_option("--chunk", chunk, "most tokens of one prefill step")->check(CLI::Range(0, 1 << 20));
+  command.add_option("-b,--batch-size,--chunk", chunk, "most tokens of one prefill step; 0: 512")
+      ->check(CLI::Range(0, 1 << 20));
   command.add_option("--memory", memory, "memory budget, e.g. 8G; default: what is free");
   command.add_option("--weights-dir", weightsDir, "look for a plan's weight files here");
   command.add_option("--device", device, "cpu, cuda, cuda:1; default: by the plan");
 }
 
-fusebox_open_options cli::OpenFlags::options() const {
+fusebox_open_options cli::OpenFlags::options(const fusebox_compile_options &compileOptions) const {
   fusebox_open_options options;
   fusebox_open_options_init(&options);
-  options.compile = compile.options();
+  options.compile = &compileOptions;
   options.threads = threads;
   options.context = context;
   options.chunk = chunk;
   options.memory_budget = memory.empty() ? 0 : parseBytes(memory);
   options.weights_dir = weightsDir.empty() ? nullptr : weightsDir.c_str();
   options.device = device.empty() ? nullptr : device.c_str();
+  options.progress = showProgress;
   return options;
 }
 
 cli::Session cli::openSession(const std::string &model, const OpenFlags &flags) {
-  fusebox_open_options options = flags.options();
+  fusebox_compile_options compile = flags.compile.options();
+  fusebox_open_options options = flags.options(compile);
   fusebox_session *session = nullptr;
   check(fusebox_open(model.c_str(), &options, &session));
   endProgress();
@@ -133,6 +145,10 @@ std::string cli::takeString(char *text) {
   std::string copy = text;
   fusebox_free(text);
   return copy;
+}
+
+std::string cli::dumpJson(const nlohmann::ordered_json &value) {
+  return value.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }
 
 std::string cli::readFile(const std::string &path) {

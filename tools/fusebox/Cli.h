@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,14 @@ struct Exit {
 /// Prints `fusebox: MESSAGE` on standard error and ends with `status`.
 [[noreturn]] void fail(fusebox_status status, const std::string &message);
 
-/// Ends with the library's last error unless `status` is FUSEBOX_OK.
+/// Ends with the library's last error unless `status` is FUSEBOX_OK; what failed because it was interrupted
+/// ends as endInterrupted() does.
 void check(fusebox_status status);
+
+/// What shells report of a program that Ctrl-C ended.
+constexpr int interruptedExitCode = 130;
+/// Ends the program after Ctrl-C.
+[[noreturn]] void endInterrupted();
 
 /// True once Ctrl-C (or SIGTERM) has been seen. The first one asks the running step to stop; a second one
 /// kills.
@@ -49,7 +56,8 @@ struct OpenFlags {
   std::string memory, weightsDir, device;
 
   void add(CLI::App &command);
-  fusebox_open_options options() const;
+  /// The options as the C interface takes them; they point into this object and to `compileOptions`.
+  fusebox_open_options options(const fusebox_compile_options &compileOptions) const;
 };
 
 struct SessionCloser {
@@ -66,6 +74,9 @@ Session openSession(const std::string &model, const OpenFlags &flags);
 
 /// Takes over a string the library gave out.
 std::string takeString(char *text);
+
+/// JSON on one line; bytes that are no UTF-8 become replacement characters.
+std::string dumpJson(const nlohmann::ordered_json &value);
 
 /// Token ids from `1,504,…` or from a file that holds such a list (commas or white space between).
 std::vector<int32_t> parseIds(const std::string &listOrFile);

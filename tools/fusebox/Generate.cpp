@@ -10,10 +10,10 @@ void cli::GenerateFlags::add(CLI::App &command) {
   command.add_option("-n,--predict", maxTokens,
                      "most tokens to generate; -1: until the model stops or the context is full");
   command.add_option("--temp", temperature, "temperature; 0: greedy")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 100.0))
       ->capture_default_str();
   command.add_option("--top-k", topK, "keep the k most likely tokens; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();
   command.add_option("--top-p", topP, "keep the smallest set of this probability")
       ->check(CLI::Range(0.0, 1.0))
@@ -22,10 +22,10 @@ void cli::GenerateFlags::add(CLI::App &command) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command.add_option("--repeat-penalty", repeatPenalty, "penalty on recent tokens; 1: none")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(0.01, 100.0))
       ->capture_default_str();
   command.add_option("--repeat-last-n", repeatLast, "how many recent tokens it sees")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0, 1 << 30))
       ->capture_default_str();
   command.add_option("-s,--seed", seed, "same seed, same text; -1: a new one each time")
       ->capture_default_str();
@@ -46,6 +46,7 @@ struct Stream {
     if (text) {
       self.answer.text += text;
       if (self.show && *text) {
+        cli::endProgress();
         std::fputs(text, stdout);
         std::fflush(stdout);
       }
@@ -77,10 +78,12 @@ cli::Answer cli::generate(fusebox_session *session, const std::vector<int32_t> &
   Stream state{{}, stream};
   check(fusebox_generate(session, prompt.data(), int32_t(prompt.size()), &options, Stream::onToken, &state,
                          &state.answer.generation));
+  endProgress();
   return std::move(state.answer);
 }
 
 void cli::printClosingLine(const Answer &answer) {
+  std::fflush(stdout); // the text comes first where both streams are one file
   const fusebox_generation &g = answer.generation;
   auto rate = [](int32_t tokens, double seconds) { return seconds > 0 ? tokens / seconds : 0; };
   // The first generated token comes out of the prefill.

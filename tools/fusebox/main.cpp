@@ -28,6 +28,8 @@ int main(int argc, char **argv) {
 
   try {
     app.parse(argc, argv);
+    if (std::fflush(stdout) != 0 || std::ferror(stdout))
+      cli::fail(FUSEBOX_RESOURCE, "standard output can't be written; is the disk full?");
     return 0;
   } catch (const CLI::ParseError &error) {
     int code = app.exit(error);

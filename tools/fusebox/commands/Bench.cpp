@@ -77,7 +77,7 @@ struct BenchCommand {
     for (int i = 0; i < repetitions; ++i) {
       cli::showProgress(nullptr, name.c_str(), double(i) / repetitions);
       if (cli::interrupted())
-        cli::fail(FUSEBOX_RESOURCE, "bench: interrupted");
+        cli::endInterrupted();
       double rate = count / secondsOf(session, prompt, generated);
       sum += rate;
       squares += rate * rate;
@@ -140,6 +140,6 @@ void cli::addBenchCommand(CLI::App &app) {
       ->check(CLI::IsMember({"md", "json", "csv"}))
       ->capture_default_str();
   command->open.add(sub);
-  sub.footer("Example:\n  fusebox bench smollm2.plan -p 512 -n 128 -r 5 --format json");
+  sub.footer("Example:\n  fusebox bench smollm2.plan -p 512 -n 128 -r 3 --format json");
   sub.callback([command] { command->run(); });
 }

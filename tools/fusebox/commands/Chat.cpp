@@ -25,9 +25,10 @@ struct ChatCommand {
       cli::fail(FUSEBOX_MODEL, model + ": has no chat template; use `fusebox run --raw`");
     fusebox_tokenizer *tokenizer = nullptr;
     cli::check(fusebox_session_tokenizer(session.get(), &tokenizer));
-    nlohmann::json messages = nlohmann::json::array();
+    nlohmann::json beginning = nlohmann::json::array();
     if (!system.empty())
-      messages.push_back({{"role", "system"}, {"content", system}});
+      beginning.push_back({{"role", "system"}, {"content", system}});
+    nlohmann::json messages = beginning;
 
     bool terminal = isatty(STDIN_FILENO);
     std::vector<int32_t> cached;
@@ -38,7 +39,7 @@ struct ChatCommand {
       if (line == "/exit")
         break;
       if (line == "/clear") {
-        messages.clear();
+        messages = beginning;
         continue;
       }
       if (line.empty())
@@ -49,7 +50,7 @@ struct ChatCommand {
       std::printf("\n");
       cli::printClosingLine(answer);
       if (!std::strcmp(answer.generation.finish_reason, "cancelled"))
-        throw cli::Exit{130};
+        throw cli::Exit{cli::interruptedExitCode};
     }
   }
 

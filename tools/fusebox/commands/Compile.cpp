@@ -1,4 +1,5 @@
 // fusebox compile: a model to a plan file, or to the IR after one phase.
+#include "support/AtomicFile.h"
 #include "tools/fusebox/Emit.h"
 
 #include <chrono>
@@ -42,11 +43,10 @@ struct CompileCommand {
     cli::check(fusebox_phase_ir(model.c_str(), stopAfter.c_str(), &options, &text));
     cli::endProgress();
     std::string ir = cli::takeString(text);
-    FILE *file = output.empty() || output == "-" ? stdout : std::fopen(output.c_str(), "w");
-    if (!file || std::fwrite(ir.data(), 1, ir.size(), file) != ir.size() || std::fflush(file) != 0)
-      cli::fail(FUSEBOX_RESOURCE, output + ": cannot be written");
-    if (file != stdout)
-      std::fclose(file);
+    if (output.empty() || output == "-")
+      std::fwrite(ir.data(), 1, ir.size(), stdout);
+    else if (Result<void> written = writeFileAtomically(output, std::as_bytes(std::span(ir))); !written)
+      cli::fail(fusebox_status(written.error().kind), written.error().message);
   }
 
   void printRemarks() const {

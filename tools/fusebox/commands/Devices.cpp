@@ -28,5 +28,6 @@ void cli::addDevicesCommand(CLI::App &app) {
   auto json = std::make_shared<bool>(false);
   CLI::App &sub = *app.add_subcommand("devices", "List the devices that plans can run on here");
   sub.add_flag("--json", *json, "as JSON");
+  sub.footer("Example:\n  fusebox devices --json");
   sub.callback([json] { printDevices(*json); });
 }

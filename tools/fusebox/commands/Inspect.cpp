@@ -73,9 +73,9 @@ struct InspectCommand {
   /// A section is an object (key: value lines) or a list (a line an entry).
   static void section(const std::string &name, const ordered_json &description) {
     auto found = description.find(name);
-    if (found == description.end() || found->empty())
+    if (found == description.end())
       return;
-    std::printf("%s\n", name.c_str());
+    std::printf("%s%s\n", name.c_str(), found->empty() ? ": none" : "");
     if (found->is_object())
       for (const auto &[key, value] : found->items())
         std::printf("  %-24s %s\n", key.c_str(), plain(value).c_str());
@@ -122,7 +122,7 @@ void cli::addInspectCommand(CLI::App &app) {
   command->flags.add(sub);
   sub.footer("Examples:\n  fusebox inspect smollm2.plan\n  fusebox inspect ./model --phase import\n"
              "  fusebox inspect ./model --phase fuse --verdicts\n"
-             "  fusebox inspect smollm2.plan --asm linear_bf16.576x1536\n"
+             "  fusebox inspect smollm2.plan --asm linear.576x1536\n"
              "  fusebox inspect gpu.plan --emit=sass --kernel attention_prefill.16x8x128");
   sub.callback([command] { command->run(); });
 }

@@ -57,8 +57,9 @@ struct LogitsCommand {
       logits.resize(size_t(count) * vocabulary);
       cli::check(fusebox_logits(session.get(), tokens.data(), count, logits.data(), callback, this));
     } else {
-      fusebox_compile_options options = flags.compile.options();
-      cli::check(fusebox_model_vocabulary(model.c_str(), &options, &vocabulary));
+      fusebox_compile_options compile = flags.compile.options();
+      fusebox_open_options options = flags.options(compile);
+      cli::check(fusebox_model_vocabulary(model.c_str(), &vocabulary));
       logits.resize(size_t(count) * vocabulary);
       cli::check(fusebox_oracle_logits(model.c_str(), oracle.c_str(), &options, tokens.data(), count,
                                        logits.data(), callback, this));
@@ -95,7 +96,7 @@ void cli::addLogitsCommand(CLI::App &app) {
   sub.add_option("--oracle", command->oracle, "run the interpreter of the layer IR instead of a plan")
       ->check(CLI::IsMember({"f64", "bf16"}));
   command->flags.add(sub);
-  sub.footer("Examples:\n  fusebox logits ./model --ids 1,504,3575 -o out.safetensors\n"
+  sub.footer("Examples:\n  fusebox logits model.gguf --ids 1,504,3575 -o out.safetensors\n"
              "  fusebox logits ./model --ids ids.txt --oracle f64 --activations -o oracle.safetensors");
   sub.callback([command] {
     if (command->ids.empty() && command->text.empty())

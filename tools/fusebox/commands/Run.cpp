@@ -46,7 +46,7 @@ struct RunCommand {
       cli::printClosingLine(answer);
     }
     if (!std::strcmp(answer.generation.finish_reason, "cancelled"))
-      throw cli::Exit{130};
+      throw cli::Exit{cli::interruptedExitCode};
   }
 
   static void printJson(const std::vector<int32_t> &tokens, const cli::Answer &answer) {
@@ -60,7 +60,7 @@ struct RunCommand {
                                     {"prefill_seconds", g.prefill_seconds},
                                     {"generated_tokens", g.generated_tokens},
                                     {"decode_seconds", g.decode_seconds}}}};
-    std::printf("%s\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    std::printf("%s\n", cli::dumpJson(out).c_str());
   }
 };
 } // namespace

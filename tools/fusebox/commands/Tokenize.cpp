@@ -20,14 +20,11 @@ struct TokenizeCommand {
     std::string input = file.empty() ? text : cli::readFile(file);
     std::vector<int32_t> ids = cli::tokenize(tokenizer.get(), input, !noSpecial);
     if (json) {
-      std::printf("%s\n", nlohmann::json{{"ids", ids}}.dump().c_str());
+      std::printf("%s\n", cli::dumpJson({{"ids", ids}}).c_str());
       return;
     }
     for (int32_t id : ids)
-      std::printf("%8d  %s\n", id,
-                  nlohmann::json(decodeIds(tokenizer.get(), {id}))
-                      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                      .c_str());
+      std::printf("%8d  %s\n", id, cli::dumpJson(decodeIds(tokenizer.get(), {id})).c_str());
     std::printf("%zu tokens\n", ids.size());
   }
 
@@ -40,9 +37,7 @@ struct TokenizeCommand {
   void printText(fusebox_tokenizer *tokenizer) const {
     std::string decoded = decodeIds(tokenizer, cli::parseIds(decode));
     if (json)
-      std::printf("%s\n", nlohmann::json{{"text", decoded}}
-                              .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                              .c_str());
+      std::printf("%s\n", cli::dumpJson({{"text", decoded}}).c_str());
     else
       std::printf("%s\n", decoded.c_str());
   }
