@@ -59,12 +59,13 @@ emitProgram(const plan::Program &program, const std::string &form, const char *k
 } // namespace
 
 fusebox_status fusebox_emit(const char *model, const char *form, const char *kernel,
-                            const fusebox_compile_options *options, fusebox_emitted emitted, void *user) {
+                            const fusebox_compile_options *given, fusebox_emitted emitted, void *user) {
   return api::guarded([&]() -> Result<void> {
     const std::string what = form;
     if (what != "cuda" && what != "ptx" && what != "cubin" && what != "sass")
       return usageError("emit: '" + what + "' is not one of cuda, ptx, cubin, sass");
-    FUSEBOX_ASSIGN(std::string path, api::planPath(model, *options));
+    FUSEBOX_ASSIGN(fusebox_compile_options options, api::complete(given, fusebox_compile_options_init));
+    FUSEBOX_ASSIGN(std::string path, api::planPath(model, options));
     FUSEBOX_ASSIGN(plan::PlanReader reader, plan::PlanReader::open(path));
     bool anyGpu = false, found = false;
     for (const plan::Section &section : reader.sections()) {

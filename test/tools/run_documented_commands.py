@@ -34,7 +34,10 @@ class Sandbox:
         os.makedirs(snapshots)
         os.symlink(os.path.join(GOLDEN, 'qwen3'), os.path.join(snapshots, 'main'))
         self.make_text_model()
-        self.run('fusebox compile "$SMOLLM2" -o smollm2.plan', self.folder)
+        for command in ('compile "$SMOLLM2" -o smollm2.plan', 'compile model --target cuda:sm_90a -o gpu.plan'):
+            code, shown = self.run('fusebox ' + command, self.folder)
+            if code:
+                sys.exit(shown)
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -53,7 +56,7 @@ class Sandbox:
             shutil.copy(self.path('smollm2.plan'), os.path.join(folder, name))
         links = {'model.gguf': SMOLLM2, 'a.gguf': SMOLLM2, 'model': self.path('model'),
                  'SmolLM2-135M-Instruct': self.path('model'), 'b': os.path.join(GOLDEN, 'qwen3'),
-                 'c': os.path.join(GOLDEN, 'llama'), 'test': os.path.join(ROOT, 'test')}
+                 'gpu.plan': self.path('gpu.plan'), 'c': os.path.join(GOLDEN, 'llama'), 'test': os.path.join(ROOT, 'test')}
         for name, target in links.items():
             os.symlink(target, os.path.join(folder, name))
         with open(os.path.join(folder, 'ids.txt'), 'w') as f:

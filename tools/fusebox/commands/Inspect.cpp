@@ -123,6 +123,6 @@ void cli::addInspectCommand(CLI::App &app) {
   sub.footer("Examples:\n  fusebox inspect smollm2.plan\n  fusebox inspect ./model --phase import\n"
              "  fusebox inspect ./model --phase fuse --verdicts\n"
              "  fusebox inspect smollm2.plan --asm linear.576x1536\n"
-             "  fusebox inspect gpu.plan --emit=sass --kernel attention_prefill.16x8x128");
+             "  fusebox inspect gpu.plan --emit=ptx");
   sub.callback([command] { command->run(); });
 }
