@@ -32,6 +32,13 @@ fusebox_status fusebox_devices(char **json) {
                       {"memory_bytes", device.memoryBytes},
                       {"usable", device.usable},
                       {"reason", device.reason}});
+    for (const LibraryInfo &library : listLibraries())
+      list.push_back({{"kind", "library"},
+                      {"name", library.name},
+                      {"version", library.version},
+                      {"purpose", library.purpose},
+                      {"usable", library.reason.empty()},
+                      {"reason", library.reason}});
     *json = api::copyString(list.dump(2));
     return {};
   });

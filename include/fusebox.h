@@ -228,7 +228,8 @@ fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, in
 /*--- devices ---*/
 
 /* The devices that plans can run on here, and why others can't be used, as JSON:
- * [{"kind", "index", "name", "target", "memory_bytes", "usable", "reason"}, …]. */
+ * [{"kind", "index", "name", "target", "memory_bytes", "usable", "reason"}, …], then the libraries that GPUs
+ * are compiled for and run with: {"kind": "library", "name", "version", "purpose", "usable", "reason"}. */
 fusebox_status fusebox_devices(char **json);
 
 /*--- check ---*/

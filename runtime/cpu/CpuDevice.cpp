@@ -32,7 +32,7 @@ static Result<Device> open(const DeviceRequest &request) {
 static Result<DeviceBuffer> allocateBuffer(const Device &, uint64_t bytes, const std::string &what) {
   FUSEBOX_ASSIGN(auto memory, allocatePages(bytes, what));
   DeviceBuffer buffer;
-  buffer.address = memory.get();
+  buffer.address = buffer.host = memory.get();
   buffer.bytes = bytes;
   buffer.owner = std::move(memory);
   return buffer;
@@ -92,6 +92,7 @@ const DeviceTable &fusebox::cpuDeviceTable() {
       .open = open,
       .availableMemory = [](const Device &) { return availableHostMemory(); },
       .allocate = allocateBuffer,
+      .allocateOnHost = allocateBuffer,
       .createStream = create,
       .upload = copyIn,
       .download = copyOut,

@@ -5,6 +5,7 @@
 #include "runtime/device/Device.h"
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 
 using namespace fusebox;
@@ -55,6 +56,21 @@ static Result<DeviceBuffer> allocateBuffer(const Device &device, uint64_t bytes,
   });
   FUSEBOX_CUDA(gpu->api, memsetD8Async(address, 0, atLeast, nullptr), allocating);
   FUSEBOX_CUDA(gpu->api, streamSynchronize(nullptr), allocating);
+  return buffer;
+}
+
+/// Page-locked memory, which the GPU reaches by the same address.
+static Result<DeviceBuffer> allocateVisible(const Device &device, uint64_t bytes, const std::string &what) {
+  auto memory = PinnedMemory::allocate(contextOf(device), std::max<uint64_t>(bytes, 256));
+  if (!memory)
+    return Error{memory.error().kind, what + ": " + memory.error().message};
+  auto owner = std::make_shared<PinnedMemory>(std::move(*memory));
+  DeviceBuffer buffer;
+  buffer.address = buffer.host = owner->data();
+  buffer.bytes = bytes;
+  buffer.device = device.index;
+  std::memset(buffer.host, 0, owner->size());
+  buffer.owner = std::move(owner);
   return buffer;
 }
 
@@ -135,6 +151,7 @@ const DeviceTable &fusebox::cudaDeviceTable() {
       .open = open,
       .availableMemory = freeMemory,
       .allocate = allocateBuffer,
+      .allocateOnHost = allocateVisible,
       .createStream = create,
       .upload = copyIn,
       .download = copyOut,

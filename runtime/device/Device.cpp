@@ -26,6 +26,10 @@ Result<DeviceBuffer> fusebox::allocate(const Device &device, uint64_t bytes, con
   return device.table->allocate(device, bytes, what);
 }
 
+Result<DeviceBuffer> fusebox::allocateOnHost(const Device &device, uint64_t bytes, const std::string &what) {
+  return device.table->allocateOnHost(device, bytes, what);
+}
+
 Result<Stream> fusebox::createStream(const Device &device) { return device.table->createStream(device); }
 
 Result<void> fusebox::upload(const Stream &stream, const DeviceBuffer &to, uint64_t offset,

@@ -46,6 +46,7 @@ struct Device {
 /// memory.
 struct DeviceBuffer {
   std::byte *address = nullptr;
+  std::byte *host = nullptr; ///< where the host reads and writes it, if it can
   uint64_t bytes = 0;
   uint32_t device = 0;
   std::shared_ptr<void> owner;
@@ -110,6 +111,10 @@ uint64_t availableMemory(const Device &device);
 /// Zeroed memory, aligned to at least 256 bytes. `what` names it in the error when there is not enough.
 Result<DeviceBuffer> allocate(const Device &device, uint64_t bytes, const std::string &what);
 
+/// Zeroed memory of the host that kernels write and the host reads in place after synchronise(): for small
+/// results, which then need no copy.
+Result<DeviceBuffer> allocateOnHost(const Device &device, uint64_t bytes, const std::string &what);
+
 Result<Stream> createStream(const Device &device);
 /// Copies host memory to [offset, offset + bytes.size()) of the buffer. The bytes may be reused after the
 /// call.
@@ -151,6 +156,7 @@ struct DeviceTable {
   Result<Device> (*open)(const DeviceRequest &);
   uint64_t (*availableMemory)(const Device &);
   Result<DeviceBuffer> (*allocate)(const Device &, uint64_t bytes, const std::string &what);
+  Result<DeviceBuffer> (*allocateOnHost)(const Device &, uint64_t bytes, const std::string &what);
   Result<Stream> (*createStream)(const Device &);
   Result<void> (*upload)(const Stream &, const DeviceBuffer &to, uint64_t offset, std::span<const std::byte>);
   Result<void> (*download)(const Stream &, std::span<std::byte> to, const std::byte *from);

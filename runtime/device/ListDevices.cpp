@@ -2,6 +2,7 @@
 
 #include "runtime/cpu/HostMemory.h"
 #include "runtime/cuda/Driver.h"
+#include "runtime/cuda/Nvrtc.h"
 #include "runtime/device/Device.h"
 
 using namespace fusebox;
@@ -21,4 +22,9 @@ Result<std::vector<DeviceInfo>> fusebox::listDevices() {
     devices.push_back(std::move(info));
   }
   return devices;
+}
+
+std::vector<LibraryInfo> fusebox::listLibraries() {
+  auto nvrtc = cuda::nvrtcVersion();
+  return {{"NVRTC", nvrtc ? *nvrtc : "", "compiles kernels for GPUs", nvrtc ? "" : nvrtc.error().message}};
 }

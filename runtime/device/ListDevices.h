@@ -22,4 +22,13 @@ struct DeviceInfo {
 /// All devices, CPU first. A kind that can't be used at all is one entry with the reason.
 Result<std::vector<DeviceInfo>> listDevices();
 
+/// A library that is loaded when it is needed.
+struct LibraryInfo {
+  std::string name, version, purpose;
+  std::string reason; ///< if it can't be used: why, and what to do
+};
+
+/// The libraries that GPUs are compiled for and run with, beside the driver.
+std::vector<LibraryInfo> listLibraries();
+
 } // namespace fusebox

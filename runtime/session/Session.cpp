@@ -60,6 +60,14 @@ Result<Bindings> Session::makeBindings(const WeightFiles &files) {
   bindings.owners.push_back(values.owner);
   for (const plan::Buffer &buffer : program.buffers)
     bindings.buffers.push_back(values.address + arena.offset(buffer));
+  // What a step ends with is read by the host in place.
+  for (const plan::Selection &selection : program.selections) {
+    uint64_t bytes = program.buffers[selection.buffer].bytesPerUnit * bindings.capacity.logitsRows;
+    FUSEBOX_ASSIGN(DeviceBuffer chosen, allocateOnHost(openedDevice, bytes, "the most likely tokens"));
+    bindings.owners.push_back(chosen.owner);
+    bindings.buffers[selection.buffer] = chosen.address;
+    selected[selection.count] = chosen.host;
+  }
   bufferAddresses = bindings.buffers;
   logitsAddress = bindings.buffers[program.logitsBuffer];
 
@@ -204,19 +212,15 @@ Result<RankedLogits> Session::stepRanked(const Batch &batch, uint32_t count) {
   return RankedLogits{rankedHeaders.data(), rankedValues.data(), lastRows, count};
 }
 
-/// Copies what a selection left, the first `count` values of each row.
+/// Takes over what a selection left, the first `count` values of each row.
 Result<void> Session::fetchSelection(const plan::Selection &selection, uint32_t count) {
   using plan::SelectedRow, plan::SelectedValue;
-  if (lastRows == 0)
-    return synchronise(stream);
+  FUSEBOX_TRY(synchronise(stream));
   uint64_t stride = loaded->buffers[selection.buffer].bytesPerUnit;
-  uint64_t last = sizeof(SelectedRow) + count * sizeof(SelectedValue);
-  hostValue.resize((lastRows - 1) * stride + last);
-  FUSEBOX_TRY(download(stream, hostValue, bufferAddresses[selection.buffer]));
   rankedHeaders.resize(lastRows);
   rankedValues.resize(size_t(lastRows) * count);
   for (uint32_t row = 0; row < lastRows; ++row) {
-    const std::byte *from = hostValue.data() + row * stride;
+    const std::byte *from = selected.at(selection.count) + row * stride;
     std::memcpy(&rankedHeaders[row], from, sizeof(SelectedRow));
     std::memcpy(&rankedValues[size_t(row) * count], from + sizeof(SelectedRow),
                 count * sizeof(SelectedValue));

@@ -11,6 +11,7 @@
 #include "support/Result.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -91,8 +92,8 @@ public:
   /// sequence would outgrow the context or the KV cache is full; the slots are unchanged then.
   Result<Logits> step(const Batch &batch);
 
-  /// The same, but of each row only the `count` largest logits are read: where the device finds them, in one
-  /// small copy, else by the host. Valid until the session's next step.
+  /// The same, but of each row only the `count` largest logits are read: the device finds them where its
+  /// program can, else the host does. Valid until the session's next step.
   Result<RankedLogits> stepRanked(const Batch &batch, uint32_t count);
 
   /// All logits of the step before, which may have been ranked.
@@ -128,6 +129,7 @@ private:
   NodeObserver nodeObserver;
   const std::byte *logitsAddress = nullptr;
   std::vector<std::byte *> bufferAddresses;
+  std::map<uint32_t, const std::byte *> selected; ///< by a selection's count: where it leaves its rows
 
   // One step's arrays, kept to save allocation.
   std::vector<int32_t> positions, tokenSequence, blockTable;

@@ -15,8 +15,11 @@ static void printDevices(bool asJson) {
     return;
   }
   for (const auto &device : nlohmann::json::parse(content)) {
-    std::string name = device["name"], target = device["target"], reason = device["reason"];
-    if (device["usable"])
+    std::string name = device["name"], target = device.value("target", ""), reason = device["reason"];
+    if (device["usable"] && device["kind"] == "library")
+      std::printf("%-24s %s\n", (name + " " + device["version"].get<std::string>()).c_str(),
+                  device["purpose"].get<std::string>().c_str());
+    else if (device["usable"])
       std::printf("%-24s --target %s, %.1f GB\n", name.c_str(), target.c_str(),
                   device["memory_bytes"].get<double>() / 1e9);
     else
