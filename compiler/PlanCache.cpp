@@ -40,7 +40,10 @@ static Result<std::string> planKey(const std::string &path, const CompileOptions
   FUSEBOX_ASSIGN(MappedFile compiler, MappedFile::open("/proc/self/exe"));
   FUSEBOX_ASSIGN(std::string compilerHash, contentHash(compiler));
   add(compilerHash);
-  for (const std::string &name : modelFiles(path)) {
+  std::vector<std::string> files = modelFiles(path);
+  if (!options.startFrom.empty())
+    files.push_back(options.startFrom);
+  for (const std::string &name : files) {
     FUSEBOX_ASSIGN(MappedFile file, MappedFile::open(name));
     FUSEBOX_ASSIGN(std::string hash,
                    contentHash(file, options.verifyWeights ? HashMemo::Rehash : HashMemo::Use));

@@ -32,7 +32,7 @@ public:
       define(argument) << "in[" << argument.getArgNumber() << "];\n";
     for (Operation &op : block.without_terminator())
       if (failed(emit(&op)))
-        return op.emitError(
+        return op.emitOpError(
             "is no part of a pointwise body: arith and math operations on f32 are, and roundings");
     out << "    return " << nameOf(body.getYielded()) << ";\n  }\n};\n";
     return success();

@@ -10,6 +10,32 @@ plan.program @p model {} {
 // -----
 
 plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  // expected-error@+1 {{computes @add, which is no pointwise body of the program}}
+  plan.kernel @k = "pointwise" {} computes @add on @gpu
+}
+
+// -----
+
+plan.program @p model {} {
+  // expected-error@+1 {{takes elements of bf16, f16 or f32}}
+  plan.pointwise @add(%a: f64) {
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  // expected-error@+1 {{must yield one element of bf16, f16 or f32}}
+  plan.pointwise @add(%a: f32) {
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
   // expected-error@+1 {{has an unknown element type 'q9'}}
   plan.weight @w "q9" [4] bytes 4 recipe [] sources [[]]
 }

@@ -17,6 +17,15 @@ plan.program @value model {layers = 4 : i64} {
   plan.kv_cache @kv layers 4 page_tokens 64 page_bytes 16384
   // CHECK: plan.kernel @k = "linear" {eps = 5.000000e-01 : f64, in = 64 : i64} on @gpu
   plan.kernel @k = "linear" {eps = 0.5 : f64, in = 64 : i64} on @gpu
+  // CHECK: plan.pointwise @round(%{{.*}}: f32) {
+  // CHECK-NEXT: %[[ROUNDED:.*]] = arith.truncf %{{.*}} : f32 to bf16
+  // CHECK-NEXT: plan.yield %[[ROUNDED]] : bf16
+  plan.pointwise @round(%sum: f32) {
+    %rounded = arith.truncf %sum : f32 to bf16
+    plan.yield %rounded : bf16
+  }
+  // CHECK: plan.kernel @rounded = "linear" {in = 64 : i64} computes @round on @gpu
+  plan.kernel @rounded = "linear" {in = 64 : i64} computes @round on @gpu
   // CHECK: plan.graph {
   plan.graph {
     // CHECK: %x = plan.call "x" rows tokens [#plan.variant<@k up_to 8 grid[<9>]>, #plan.variant<@k grid[<2 x tokens per 4>, <3>]>] (out, @embed) nodes ["x"] : () -> tensor<?x64xbf16>
