@@ -1,5 +1,7 @@
 #include "kernels/cuda/KernelTable.h"
 
+#include "support/DType.h"
+
 #include <algorithm>
 
 namespace fusebox::cuda {
@@ -40,6 +42,18 @@ void tokenGrid(const Shape &, unsigned, GridDim (&grid)[3]) { grid[0] = {Extent:
 void headGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
   grid[0] = {Extent::Tokens, 1, 1};
   grid[1] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "heads") + shapeInteger(shape, "kvHeads"), 4)};
+}
+
+/// Blocks of 128 threads: 8 columns of a head each where heads_vectors.cuh takes the heads, else a warp a
+/// head.
+void prepareGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
+  int64_t headDim = shapeInteger(shape, "headDim");
+  bool vectors =
+      (headDim == 64 || headDim == 128 || headDim == 256) && shapeInteger(shape, "rotaryDim") == headDim;
+  grid[0] = {Extent::Tokens, 1, 1};
+  grid[1] = {
+      Extent::Fixed, 1,
+      divideUp(shapeInteger(shape, "heads") + shapeInteger(shape, "kvHeads"), vectors ? 1024 / headDim : 4)};
 }
 
 void decodeGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
@@ -97,16 +111,25 @@ void tokenHeadGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
 }
 
 void prefillGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
-  grid[0] = {Extent::Tokens, 64, 1};
+  grid[0] = {Extent::Tokens, 128, 1};
   grid[1] = {Extent::Fixed, 1, uint32_t(shapeInteger(shape, "heads"))};
 }
 
+/// The same arithmetic as in linear_tile_blocks.cuh.
+unsigned tileBlocksShared(const Shape &shape) {
+  unsigned tile = 128 * 64 * 2, raw = 128 * 2 * blockSize(DType(shapeInteger(shape, "weightType"))).bytes;
+  return 3 * (tile + raw) + tile + 2 * 128 * 2 * 4;
+}
 unsigned tileShared(const Shape &) { return 3 * (128 + 128) * 64 * 2; }
 unsigned largestShared(const Shape &shape) {
   int64_t count = shapeInteger(shape, "count");
   return count > 1 ? unsigned(count * 32 * 8) : 0;
 }
-unsigned prefillShared(const Shape &shape) { return unsigned(4 * 64 * shapeInteger(shape, "headDim") * 2); }
+/// Two stages of keys and values; on Hopper, for heads it takes, the queries too, at a multiple of 1024.
+unsigned prefillShared(const Shape &shape) {
+  int64_t headDim = shapeInteger(shape, "headDim"), tile = 64 * headDim * 2;
+  return unsigned(headDim == 64 || headDim == 128 ? 6 * tile + 1024 : 4 * tile);
+}
 
 std::string largestShape(const Shape &shape) {
   int64_t count = shapeInteger(shape, "count");
@@ -117,6 +140,10 @@ std::string largestShape(const Shape &shape) {
 
 std::string tileShape(const Shape &shape) {
   return shapeInteger(shape, "in") % 8 ? "rows of the weight must be whole 16-byte vectors (in % 8 = 0)" : "";
+}
+
+std::string tileBlocksShape(const Shape &shape) {
+  return shapeInteger(shape, "in") % 64 ? "rows of the weight must be pairs of blocks (in % 64 = 0)" : "";
 }
 
 std::string prefillShape(const Shape &shape) {
@@ -195,7 +222,17 @@ const std::vector<KernelEntry> &table() {
        .minBlocks = "2",
        .grid = tileGrid,
        .sharedBytes = tileShared,
+       .isProduct = true,
        .accepts = tileShape},
+      {.symbol = "linear_tile_blocks",
+       .header = "linear_tile_blocks.cuh",
+       .does = "product with a matrix of GGUF blocks for many rows",
+       .integers = {"in", "out", "weightType", "hasBias", "biasType", "logitsRows", FUSEBOX_PLACES},
+       .takesBody = true,
+       .minBlocks = "2",
+       .grid = tileGrid,
+       .sharedBytes = tileBlocksShared,
+       .accepts = tileBlocksShape},
       {.symbol = "linear_any",
        .header = "linear_any.cuh",
        .does = "product with a matrix of any type for any number of rows, in f32",
@@ -230,7 +267,7 @@ const std::vector<KernelEntry> &table() {
                     FUSEBOX_PLACES},
        .reals = {"eps"},
        .blockThreads = 128,
-       .grid = headGrid},
+       .grid = prepareGrid},
       {.symbol = "attention_decode",
        .header = "attention_decode.cuh",
        .does = "attention of single tokens, split over the context",
@@ -246,7 +283,7 @@ const std::vector<KernelEntry> &table() {
        .does = "attention of many tokens, online softmax",
        .integers = {"heads", "kvHeads", "headDim", "type", "window"},
        .reals = {"scale", "softcap"},
-       .blockThreads = 128,
+       .minBlocks = "fusebox::PrefillChoice<S>::minBlocks",
        .grid = prefillGrid,
        .sharedBytes = prefillShared,
        .accepts = prefillShape},

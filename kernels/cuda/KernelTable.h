@@ -48,6 +48,9 @@ struct KernelEntry {
   void (*grid)(const Shape &, unsigned multiprocessors, plan::GridDim (&)[3]);
   /// Dynamic shared memory of a block, in bytes.
   unsigned (*sharedBytes)(const Shape &) = [](const Shape &) { return 0u; };
+  /// It computes a plan::Product of its constants in, out, hasBias, biasType and of its first arguments, and
+  /// a body of that.
+  bool isProduct = false;
   /// Empty if the kernel takes the shape; else why not.
   std::string (*accepts)(const Shape &) = [](const Shape &) { return std::string(); };
 };

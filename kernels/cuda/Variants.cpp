@@ -69,10 +69,16 @@ Result<Variants> linear(const Shape &shape, const Chip &chip) {
     uint32_t maxRows;
     double rowTile, warpOutputs;
   };
-  for (const Cut &cut : {Cut{1, 1, 2}, Cut{4, 4, 2}, Cut{anyRows, 16, 1}}) {
+  bool tiles = typeOf(shape, "inType") == DType::BF16 &&
+               blockSize(typeOf(shape, "weightType")).elements == 32 && shapeInteger(shape, "in") % 64 == 0;
+  for (const Cut &cut : {Cut{1, 1, 2}, Cut{4, 4, 2}, Cut{tiles ? 16 : anyRows, 16, 1}}) {
     Shape any = with(shape, {{"rowTile", cut.rowTile}, {"warpOutputs", cut.warpOutputs}});
     FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_any", any}, cut.maxRows, chip));
     variants.push_back(std::move(variant));
+  }
+  if (tiles) {
+    FUSEBOX_ASSIGN(KernelVariant tile, makeVariant({"linear_tile_blocks", shape}, anyRows, chip));
+    variants.push_back(std::move(tile));
   }
   return variants;
 }

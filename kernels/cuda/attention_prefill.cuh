@@ -1,22 +1,24 @@
 // Attention of many tokens over the paged KV cache, bf16, on tensor cores with an online softmax.
 //
-// A block takes 64 queries of one sequence and head, 16 a warp, and walks the keys in blocks of 64 at
+// A block takes 128 queries of one sequence and head, 16 a warp, and walks the keys in blocks of 64 at
 // absolute positions, which are the pages. Scores are f32; a running maximum, exp(s - max) rounded to bf16
 // before the product with V, sums in f32, one division and one rounding at the end: the contract's rounding
 // points. Rows don't meet, so the bits of a token depend neither on how a prompt was cut into steps nor on
 // what else is in the step.
 #pragma once
+#include "attention_wgmma.cuh"
 #include "base.cuh"
 #include "kv_cache.cuh"
 #include "tiles.cuh"
+#include "wgmma.cuh"
 
 namespace fusebox {
 
 /// S: heads, kvHeads, headDim (a multiple of 16, at most 256), type (bf16), scale, window (0: none), softcap
 /// (0: none). args: out [tokens, heads * headDim], q, kv pool of the layer. Grid: (any number, heads) blocks
-/// of 128 threads, AttentionPrefill<S>::sharedBytes of dynamic shared memory.
+/// of 256 threads, AttentionPrefill<S>::sharedBytes of dynamic shared memory.
 template <class S> struct AttentionPrefill {
-  static constexpr int queries = 64, keys = kvPageTokens, dim = S::headDim, steps = dim / 16;
+  static constexpr int queries = 128, keys = kvPageTokens, dim = S::headDim, steps = dim / 16;
   using Layout = TileLayout<dim>;
   static constexpr int tileBytes = keys * dim * 2;
   static constexpr int sharedBytes = 4 * tileBytes; ///< keys and values, two stages
@@ -34,7 +36,7 @@ template <class S> struct AttentionPrefill {
     const int page = __ldcg(step.blockTable + u64(sequence) * step.maxPages + index);
     const u16 *from = static_cast<const u16 *>(args.p[2]) + KvLayout<S>::key(page, kvHead, 0);
     const u32 to = shared + u32(stage * 2 * tileBytes);
-    for (int item = threadIdx.x; item < keys * Layout::chunks; item += 128) {
+    for (int item = threadIdx.x; item < keys * Layout::chunks; item += 256) {
       const int row = item / Layout::chunks, chunk = item % Layout::chunks;
       const u16 *source = from + row * dim + chunk * 8;
       // Keys past the last query may never have been written; they must read as numbers.
@@ -203,9 +205,26 @@ template <class S> struct AttentionPrefill {
   }
 };
 
+/// Heads that the Hopper kernel takes: both kernels run with one geometry, so a plan's source fits every
+/// chip.
+template <class S> struct PrefillChoice {
+  static constexpr bool hopperHead = S::headDim == 64 || S::headDim == 128;
+#ifdef FUSEBOX_WGMMA
+  static constexpr int minBlocks = hopperHead ? 2 : 1;
+#else
+  static constexpr int minBlocks = 1;
+#endif
+};
+
 template <class S> __device__ void attention_prefill(const Args &args, const StepView &step) {
   letNextStart();
   waitForInputs();
+#ifdef FUSEBOX_WGMMA
+  if constexpr (PrefillChoice<S>::hopperHead) {
+    AttentionWgmma<S>{args, step}.run();
+    return;
+  }
+#endif
   AttentionPrefill<S>{args, step}.run();
 }
 

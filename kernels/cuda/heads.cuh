@@ -3,6 +3,7 @@
 // kv_write have it.
 #pragma once
 #include "base.cuh"
+#include "heads_vectors.cuh"
 #include "kv_cache.cuh"
 #include "norm.cuh"
 #include "rope.cuh"
@@ -81,7 +82,10 @@ template <class S> __device__ void prepare_heads(const Args &args, const StepVie
   static_assert(S::type == dtBF16 && S::headDim % 2 == 0, "the merged kernel is for bf16");
   letNextStart();
   waitForInputs();
-  PrepareHeads<S>::run(arranged<S>(args), step);
+  if constexpr (PrepareHeadVectors<S>::fits)
+    PrepareHeadVectors<S>::run(arranged<S>(args), step);
+  else
+    PrepareHeads<S>::run(arranged<S>(args), step);
 }
 
 } // namespace fusebox

@@ -28,31 +28,67 @@ template <class S> __device__ __forceinline__ float normed(float v, float factor
   return __fmul_rn(y, S::onePlus ? __fadd_rn(1.f, gain) : gain);
 }
 
+/// Columns [first, first + 8) of a row that begins at element `base`; zero past its end.
+template <int T, int Columns>
+__device__ __forceinline__ void loadColumns(float (&v)[8], const void *in, u64 base, int first) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    v[i] = 0.f;
+  if constexpr (Columns % 8 == 0) {
+    if (first < Columns)
+      load8<T>(v, in, base + first, base + Columns);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (first + i < Columns)
+        v[i] = load<T>(in, base + first + i);
+  }
+}
+template <int T, int Columns>
+__device__ __forceinline__ void storeColumns(void *out, u64 base, int first, const float (&v)[8]) {
+  if constexpr (Columns % 8 == 0) {
+    if (first < Columns)
+      store8<T>(out, base + first, base + Columns, v);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      if (first + i < Columns)
+        store<T>(out, base + first + i, v[i]);
+  }
+}
+
 /// S: columns (of a group), groups, type, gainType, roundNormalised, onePlus, eps. One warp a group.
 /// args: out [rows, groups * columns], in, gain [columns].
 template <class S> __device__ void normTile(const Args &args, int row, int group) {
   using Order = NormOrder<S::columns>;
   const int lane = threadIdx.x % 32, w = lane / 4, t = lane % 4;
   const u64 base = (u64(row) * S::groups + group) * S::columns;
-  float v[Order::chunksPerGroup * 8];
+  // A load behind a store waits for it, so gains are read first, as far as there are registers.
+  constexpr int early = Order::chunksPerGroup <= 8 ? Order::chunksPerGroup : 0;
+  float v[Order::chunksPerGroup][8], gain[early + 1][8];
   float sum = 0.f;
 #pragma unroll
-  for (int c = 0; c < Order::chunksPerGroup; ++c)
+  for (int c = 0; c < Order::chunksPerGroup; ++c) {
+    const int first = (w * Order::chunksPerGroup + c) * 32 + t * 8;
+    loadColumns<S::type, S::columns>(v[c], args.p[1], base, first);
+    if (c < early)
+      loadColumns<S::gainType, S::columns>(gain[c], args.p[2], 0, first);
 #pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const int k = (w * Order::chunksPerGroup + c) * 32 + t * 8 + e;
-      v[c * 8 + e] = k < S::columns ? load<S::type>(args.p[1], base + k) : 0.f;
-      sum = __fmaf_rn(v[c * 8 + e], v[c * 8 + e], sum);
-    }
+    for (int e = 0; e < 8; ++e)
+      sum = __fmaf_rn(v[c][e], v[c][e], sum);
+  }
   const float factor = rmsFactor(warpSum(sum), S::columns, S::eps);
 #pragma unroll
-  for (int c = 0; c < Order::chunksPerGroup; ++c)
+  for (int c = 0; c < Order::chunksPerGroup; ++c) {
+    const int first = (w * Order::chunksPerGroup + c) * 32 + t * 8;
+    if (c >= early)
+      loadColumns<S::gainType, S::columns>(gain[early], args.p[2], 0, first);
+    float y[8];
 #pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const int k = (w * Order::chunksPerGroup + c) * 32 + t * 8 + e;
-      if (k < S::columns)
-        store<S::type>(args.p[0], base + k, normed<S>(v[c * 8 + e], factor, load<S::gainType>(args.p[2], k)));
-    }
+    for (int e = 0; e < 8; ++e)
+      y[e] = normed<S>(v[c][e], factor, gain[c < early ? c : early][e]);
+    storeColumns<S::type, S::columns>(args.p[0], base, first, y);
+  }
 }
 
 /// Grid: ceil(rows * groups / 4) blocks of 4 warps.

@@ -22,35 +22,6 @@ template <class S> __device__ __forceinline__ int rowsOf(const StepView &step) {
   return S::logitsRows ? step.logitsRows : step.tokens;
 }
 
-/// Elements [i, i + 8) of an activation, of which those from `end` on don't exist.
-template <int T> __device__ __forceinline__ void load8(float (&v)[8], const void *base, u64 i, u64 end) {
-  if (T != dtF32 && i + 8 <= end) {
-    const uint4 bits = loadVector(static_cast<const u16 *>(base) + i);
-    const u32 pairs[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      v[2 * e] = T == dtBF16 ? bf16Low(pairs[e]) : f16ToF32(u16(pairs[e]));
-      v[2 * e + 1] = T == dtBF16 ? bf16High(pairs[e]) : f16ToF32(u16(pairs[e] >> 16));
-    }
-  } else {
-#pragma unroll
-    for (int e = 0; e < 8; ++e)
-      v[e] = i + e < end ? load<T>(base, i + e) : 0.f;
-  }
-}
-
-template <int T> __device__ __forceinline__ void store8(void *base, u64 i, u64 end, const float (&v)[8]) {
-  if (T == dtBF16 && i + 8 <= end) {
-    *reinterpret_cast<uint4 *>(static_cast<u16 *>(base) + i) =
-        uint4{packBf16(v[0], v[1]), packBf16(v[2], v[3]), packBf16(v[4], v[5]), packBf16(v[6], v[7])};
-  } else {
-#pragma unroll
-    for (int e = 0; e < 8; ++e)
-      if (i + e < end)
-        store<T>(base, i + e, v[e]);
-  }
-}
-
 template <int... T>
 __device__ __forceinline__ void loadInputs8(Types<T...>, float (&in)[sizeof...(T)][8], const Args &args,
                                             u64 i, u64 end) {

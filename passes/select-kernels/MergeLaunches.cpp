@@ -67,7 +67,8 @@ private:
   /// rows) or of any type, or an embedding.
   static bool isTensorProduct(const LaunchNode &node) { return node && node.kernel == "linear_tile"; }
   static bool isSource(const LaunchNode &node) {
-    return isTensorProduct(node) || (node && (node.kernel == "linear_any" || node.kernel == "embed"));
+    return isTensorProduct(node) || (node && (node.kernel == "linear_any" ||
+                                              node.kernel == "linear_tile_blocks" || node.kernel == "embed"));
   }
 
   static MergedArg symbolOf(plan::CallOp call, unsigned arg) {
@@ -210,8 +211,9 @@ private:
   /// A call in one of its own kernels; args so far: all but its result.
   Group ownGroup(const LaunchNode &node, plan::VariantAttr variant) {
     Group group;
-    group.kernel = node.kernel;
-    group.shape = shapeOf(kernelOf(variant));
+    plan::KernelOp kernel = kernelOf(variant);
+    group.kernel = kernel.getTemplateName().str();
+    group.shape = shapeOf(kernel);
     group.rows = {variant.getMaxRows()};
     group.wholeRows.append(node.call.getInputs().begin(), node.call.getInputs().end());
     unsigned operand = 0;

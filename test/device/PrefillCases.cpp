@@ -17,9 +17,10 @@ KernelRequest tileRequest(int in, int out, bool bias, int outType) {
           roundedSum(/*asF32=*/outType == 1)};
 }
 
+template <class W>
 std::vector<uint16_t> runTile(Gpu &gpu, const KernelRequest &kernel, const std::vector<uint16_t> &x,
-                              const std::vector<uint16_t> &weight, const std::vector<uint16_t> &bias,
-                              int first, int rows) {
+                              const std::vector<W> &weight, const std::vector<uint16_t> &bias, int first,
+                              int rows) {
   size_t in = size_t(cuda::shapeInteger(kernel.shape, "in")),
          out = size_t(cuda::shapeInteger(kernel.shape, "out"));
   Memory dx = gpu.upload(
@@ -49,6 +50,59 @@ Case tileCase(const char *name, int rows, int in, int out, bool bias) {
                 comparison.add(bf16Value(got[size_t(r) * out + o]), sum, 1e-2);
               }
             std::vector<uint16_t> part = runTile(gpu, kernel, x, weight, biases, rows / 2, rows - rows / 2);
+            bool same = !std::memcmp(part.data(), got.data() + size_t(rows / 2) * out, part.size() * 2);
+            Outcome outcome = comparison.outcome(same ? "same bits in another step" : "BITS DIFFER");
+            outcome.passed = outcome.passed && same;
+            return outcome;
+          }};
+}
+
+/// GGUF blocks of random numbers, and what they stand for.
+struct RandomBlocks {
+  std::vector<uint8_t> bytes;
+  std::vector<double> values;
+
+  RandomBlocks(DType type, size_t count) {
+    std::mt19937 engine(7);
+    auto half = [&](double value) {
+      uint16_t bits = f32ToF16(float(value));
+      bytes.push_back(uint8_t(bits));
+      bytes.push_back(uint8_t(bits >> 8));
+      return double(f16ToF32(bits));
+    };
+    for (size_t block = 0; block < count / 32; ++block) {
+      double scale = half(0.001 + 1e-6 * double(engine() % 1000)),
+             least = type == DType::Q4_1 ? half(-0.004 + 1e-6 * double(engine() % 1000)) : 0;
+      size_t stored = type == DType::Q8_0 ? 32 : 16;
+      std::vector<uint8_t> quants(stored);
+      for (uint8_t &q : quants)
+        q = uint8_t(engine());
+      for (size_t i = 0; i < 32; ++i) {
+        int q = type == DType::Q8_0 ? int8_t(quants[i]) : i < 16 ? quants[i] & 15 : quants[i - 16] >> 4;
+        values.push_back(scale * (type == DType::Q4_0 ? q - 8 : q) + least);
+      }
+      bytes.insert(bytes.end(), quants.begin(), quants.end());
+    }
+  }
+};
+
+Case blocksCase(const char *name, DType type, int rows, int in, int out) {
+  KernelRequest kernel = tileRequest(in, out, false, 3);
+  kernel.symbol = "linear_tile_blocks";
+  kernel.shape["weightType"] = double(type);
+  return {name, {kernel}, [=](Gpu &gpu) {
+            std::vector<uint16_t> x = randomBf16(size_t(rows) * in, 1);
+            RandomBlocks weight(type, size_t(out) * in);
+            std::vector<uint16_t> got = runTile(gpu, kernel, x, weight.bytes, {}, 0, rows);
+            Comparison comparison;
+            for (int r = 0; r < rows; r += 1 + r % 3)
+              for (int o = 0; o < out; o += 1 + o % 5) {
+                double sum = 0;
+                for (int k = 0; k < in; ++k)
+                  sum += bf16Value(x[size_t(r) * in + k]) * weight.values[size_t(o) * in + k];
+                comparison.add(bf16Value(got[size_t(r) * out + o]), sum, 1e-2);
+              }
+            std::vector<uint16_t> part = runTile(gpu, kernel, x, weight.bytes, {}, rows / 2, rows - rows / 2);
             bool same = !std::memcmp(part.data(), got.data() + size_t(rows / 2) * out, part.size() * 2);
             Outcome outcome = comparison.outcome(same ? "same bits in another step" : "BITS DIFFER");
             outcome.passed = outcome.passed && same;
@@ -202,6 +256,33 @@ Case tileSpeedCase(const ModelShape &m) {
           }};
 }
 
+/// The gate product of a layer with GGUF weights.
+Case blocksSpeedCase(const ModelShape &m, DType type) {
+  KernelRequest kernel = tileRequest(m.hidden, m.intermediate, false, 3);
+  kernel.symbol = "linear_tile_blocks";
+  kernel.shape["weightType"] = double(type);
+  std::string name =
+      std::string(m.name) + " prefill gate in " + std::string(dtypeName(type)) + ", 2000 tokens";
+  return {name, {kernel}, [=](Gpu &gpu) {
+            Memory weights = gpu.allocate(size_t(64) << 20), x = gpu.allocate(size_t(64) << 20),
+                   out = gpu.allocate(size_t(64) << 20);
+            fillRandom(gpu, weights);
+            fillRandom(gpu, x);
+            std::vector<int> zeros(2000, 0);
+            DeviceStep step = gpu.step(zeros, zeros, zeros, 1);
+            double ms = gpu.timeGraph(
+                name,
+                [&] {
+                  gpu.launch(kernel, {out.address, x.address, weights.address, weights.address}, step.view);
+                },
+                20);
+            char text[64];
+            std::snprintf(text, sizeof text, "%.1f us, %.0f TFLOP/s", ms * 1e3,
+                          4000e-9 * m.hidden * m.intermediate / ms);
+            return Outcome{true, text};
+          }};
+}
+
 Case prefillSpeedCase(const ModelShape &m) {
   KernelRequest kernel = prefillRequest(m.heads, m.kvHeads, m.headDim, 0, 0);
   std::string name = std::string(m.name) + " prefill attention, 2000 tokens";
@@ -231,6 +312,9 @@ void addPrefillCases(std::vector<Case> &cases) {
   cases.push_back(tileCase("tile product 200 x 192 to 250", 200, 192, 250, false));
   cases.push_back(tileCase("tile product 130 x 1024 to 256", 130, 1024, 256, false));
   cases.push_back(tileCase("tile product 17 x 40 to 7, bias", 17, 40, 7, true));
+  cases.push_back(blocksCase("tile product 200 x 192 to 250, Q8_0", DType::Q8_0, 200, 192, 250));
+  cases.push_back(blocksCase("tile product 130 x 1024 to 128, Q4_0", DType::Q4_0, 130, 1024, 128));
+  cases.push_back(blocksCase("tile product 70 x 576 to 130, Q4_1", DType::Q4_1, 70, 576, 130));
   for (const PrefillForm &form : prefillForms) {
     KernelRequest kernel = prefillRequest(form.heads, form.kvHeads, form.headDim, form.window, form.softcap);
     cases.push_back(
@@ -242,6 +326,8 @@ void addPrefillSpeedCases(std::vector<Case> &cases) {
   for (const ModelShape &model : {modelShapes[0], modelShapes[1]}) {
     cases.push_back(tileSpeedCase(model));
     cases.push_back(prefillSpeedCase(model));
+    for (DType type : {DType::Q8_0, DType::Q4_1})
+      cases.push_back(blocksSpeedCase(model, type));
   }
 }
 
