@@ -14,7 +14,7 @@ using namespace fusebox;
 namespace fs = std::filesystem;
 
 /// Raised whenever the same weights would give another analysis.
-static constexpr int analysisVersion = 2;
+static constexpr int analysisVersion = 3;
 
 static std::string_view textOf(const MappedFile &file) {
   return {reinterpret_cast<const char *>(file.bytes().data()), file.bytes().size()};

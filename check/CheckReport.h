@@ -7,10 +7,24 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace fusebox {
+
+/// Over layers.
+struct MeasuredRange {
+  double least = 0, median = 0, largest = 0;
+};
+
+/// What a run on text found of the scores' deviations (check/measure).
+struct MeasuredSummary {
+  int64_t tokens = 0;
+  MeasuredRange overExpected;      ///< the reference's deviation over the expected one
+  MeasuredRange headOverExpected;  ///< likewise, of the head in each layer where it is largest
+  MeasuredRange wideOverReference; ///< fused at wide over the reference
+};
 
 struct CheckReport {
   std::string model, architecture, path;
@@ -22,6 +36,7 @@ struct CheckReport {
   std::string rounding, activations;
   Analysis analysis;
   std::vector<std::string> guidance; ///< what rebalancing would do, and what training could have done
+  std::optional<MeasuredSummary> measured;
   bool cached = false;
 };
 

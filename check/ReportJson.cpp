@@ -104,6 +104,19 @@ Heuristic heuristicFrom(const Json &json) {
   return heuristic;
 }
 
+Json measuredJson(const std::optional<MeasuredSummary> &measured) {
+  if (!measured)
+    return nullptr;
+  auto range = [](const MeasuredRange &range) {
+    return Json{
+        {"least", number(range.least)}, {"median", number(range.median)}, {"largest", number(range.largest)}};
+  };
+  return {{"tokens", measured->tokens},
+          {"reference_over_expected", range(measured->overExpected)},
+          {"worst_head_over_expected", range(measured->headOverExpected)},
+          {"wide_over_reference", range(measured->wideOverReference)}};
+}
+
 Rebalancing rebalancingFrom(const Json &json) {
   Rebalancing would;
   would.moved = json.at("moved");
@@ -188,6 +201,7 @@ Json fusebox::reportJson(const CheckReport &report) {
                          {"uneven_before", number(would.unevenBefore)},
                          {"uneven_after", number(would.unevenAfter)},
                          {"heuristic", would.heuristic ? heuristicJson(*would.heuristic) : Json()}};
+  json["measured"] = measuredJson(report.measured);
   Json &certificates = json["certificates"] = Json::array();
   for (const Verdict &verdict : report.analysis.verdicts)
     certificates.push_back(verdictJson(verdict));

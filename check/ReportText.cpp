@@ -39,6 +39,17 @@ const Verdict *worstScores(const Analysis &analysis) {
   return worst;
 }
 
+std::string measuredText(const MeasuredSummary &measured) {
+  auto range = [](const MeasuredRange &range) {
+    return fmt::format("{:.2f}, {:.2f}, {:.2f}", range.least, range.median, range.largest);
+  };
+  return fmt::format(
+      "  Measured on {} tokens, by layer (least, median, largest): reference scores over expected {} (worst "
+      "heads {}); fused at wide over the reference {}\n",
+      measured.tokens, range(measured.overExpected), range(measured.headOverExpected),
+      range(measured.wideOverReference));
+}
+
 std::string certificateText(const CheckReport &report) {
   std::string text = "Certificate (regions that may be fused, by contract):\n";
   for (const NodeSummary &node : summariseNodes(report.analysis))
@@ -58,6 +69,8 @@ std::string certificateText(const CheckReport &report) {
     fp16 += node.fp16;
     all += node.regions;
   }
+  if (report.measured)
+    text += measuredText(*report.measured);
   text += fmt::format("  Values proved to fit fp16 in {}/{} regions\n", fp16, all);
   return text;
 }

@@ -94,6 +94,8 @@ private:
     CheckOptions options = run.options;
     options.needHash |= needsHash();
     FUSEBOX_ASSIGN(CheckReport report, checkModel(model, options));
+    if (run.measure)
+      FUSEBOX_TRY(run.measure(report));
     worst = std::max(worst, exitCode(report.status));
     bool single = run.models.size() == 1, text = run.format == CheckFormat::Text && !run.quiet;
     if (single && text)

@@ -3,6 +3,7 @@
 
 #include "check/CheckModel.h"
 
+#include <functional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -18,7 +19,9 @@ struct CheckRun {
   CheckFormat format = CheckFormat::Text;
   std::vector<std::string> exports;   ///< files; the suffix says the form: .json, .md, .csv, .txt
   std::vector<std::string> databases; ///< files or folders to merge
-  std::string contribute;             ///< database file to write entries to, or empty
+  std::function<Result<void>(CheckReport &)>
+      measure;            ///< raises verdicts by a run on text (check/measure), or null
+  std::string contribute; ///< database file to write entries to, or empty
 };
 
 /// Checks all models, writes reports to `out` and errors to `errors`. Returns the worst exit code: 0

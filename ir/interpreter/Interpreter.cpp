@@ -53,8 +53,7 @@ Result<Tensor> Interpreter::step(std::span<const int32_t> tokens, std::span<cons
   Context context;
   context.weights = weights;
   context.state = &state;
-  if (mode == Mode::Rounded)
-    context.rounds = [](mlir::Operation *) { return true; };
+  context.rounds = rounds;
   if (observer)
     context.observe = [&](mlir::Operation *op, int64_t layer, const Tensor &value) {
       observer({observedName(op, layer), op, layer, value});

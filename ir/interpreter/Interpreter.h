@@ -27,8 +27,14 @@ using Observer = std::function<void(const Observation &)>;
 /// One sequence: tokens go in by steps, keys and values stay. `model` must be verified and outlive it.
 class Interpreter {
 public:
+  /// Whether an operation rounds, at its end and inside.
+  using Rounds = std::function<bool(mlir::Operation *)>;
+
   Interpreter(layer::ModelOp model, WeightRows weights, Mode mode)
-      : model(model), weights(std::move(weights)), mode(mode) {}
+      : Interpreter(model, std::move(weights), [mode](mlir::Operation *) { return mode == Mode::Rounded; }) {}
+  /// Only some operations round.
+  Interpreter(layer::ModelOp model, WeightRows weights, Rounds rounds)
+      : model(model), weights(std::move(weights)), rounds(std::move(rounds)) {}
 
   /// Runs `tokens` at the next positions. Returns the logits of the step's rows that `logitsRows` names, or
   /// of all if it is empty: [rows, vocabulary]. Fails with ErrorKind::Usage on a token or row that doesn't
@@ -39,7 +45,7 @@ public:
 private:
   layer::ModelOp model;
   WeightRows weights;
-  Mode mode;
+  Rounds rounds;
   KvState state;
   int64_t position = 0;
 };

@@ -76,7 +76,8 @@ void judgeFast(const MetricInput &input, const NodeCase &node, double sigma, Ver
   verdict.basis = Basis::Expected;
   if (!node.isDistribution) {
     verdict.legal = false;
-    verdict.reason = "weights alone give no KL divergence for this node: needs a measured run";
+    verdict.reason = node.isMeasurable ? "weights alone give no KL divergence for this node; --measure does"
+                                       : "no KL divergence is known for this node";
     return;
   }
   double kl = trustedSigmas * trustedSigmas * sigma * sigma / 2;

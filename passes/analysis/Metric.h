@@ -45,6 +45,7 @@ struct NodeCase {
   double range = 0;            ///< what the verdict reports
   double largest = 0;          ///< largest value that any step inside stores in the activations' type
   bool isDistribution = false; ///< the values are logits of a softmax: a KL divergence follows from σ
+  bool isMeasurable = true;    ///< a run on text can give contract fast a KL divergence (check/measure)
   bool withReference = false;  ///< also report the reference's own deviation
   std::function<Deviation(Contract)> deviation;
 };

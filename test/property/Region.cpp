@@ -128,16 +128,6 @@ void Region::randomise(unsigned seed, double spread) {
 
 MatrixView Region::zeros(int64_t rows, int64_t columns) { return storage.matrix(rows, columns, 0); }
 
-std::vector<Tensor> Region::hiddenStates(const std::vector<int32_t> &ids) {
-  std::vector<Tensor> states;
-  model->run(ids, oracle::Mode::F64, [&](const oracle::Observation &seen) {
-    if (seen.name == "embed" || (seen.layer >= 0 && seen.name.ends_with(".residual")))
-      states.push_back(seen.value);
-  });
-  states.pop_back(); // what leaves the last layer
-  return states;
-}
-
 Tensor Region::normalInput(int64_t rows) {
   std::normal_distribution<double> normal;
   Tensor input(rows, facts.hidden);

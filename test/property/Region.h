@@ -29,9 +29,6 @@ public:
   /// A zero matrix of that shape that is the region's own, for weights written one by one.
   MatrixView zeros(int64_t rows, int64_t columns);
 
-  /// The hidden vectors that enter each layer when the model runs on `ids`, in real numbers.
-  std::vector<oracle::Tensor> hiddenStates(const std::vector<int32_t> &ids);
-
   /// Rows of standard normal values, as an input of layers.
   oracle::Tensor normalInput(int64_t rows);
 

@@ -42,6 +42,7 @@ std::vector<Verdict> judgeAttention(const MetricInput &input) {
     NodeCase node;
     node.layer = int64_t(l);
     node.node = node::attention;
+    node.isMeasurable = false;
     node.range = bound;
     node.largest = bound * std::pow(1 + unitRoundoff(input.facts.activations), 2);
     node.deviation = [&](Contract contract) {

@@ -56,6 +56,7 @@ std::vector<Verdict> judgeSum(const MetricInput &input, std::string_view name, s
   NodeCase node;
   node.layer = int64_t(layer);
   node.node = name;
+  node.isMeasurable = false;
   node.range = sum.after;
   // Roundings of all sums before can add up; each is at most a factor 1 + u, on at most 2 · layers + 1 of
   // them.

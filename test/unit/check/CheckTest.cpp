@@ -181,6 +181,9 @@ TEST_F(Check, JsonFitsTheSchema) {
   auto withDecision = checkToJson(golden("qwen3"), R"({"fusion": "certified"})");
   ASSERT_TRUE(withDecision);
   EXPECT_TRUE(validate(nlohmann::json::parse(withDecision->report), schema).empty());
+  CheckReport report = *checkModel(golden("llama"), {});
+  report.measured = MeasuredSummary{7, {0.5, 1, 2}, {0.6, 1, 3}, {0.4, 0.5, 0.6}};
+  EXPECT_TRUE(validate(nlohmann::json::parse(reportJson(report).dump()), schema).empty());
   EXPECT_FALSE(validate(nlohmann::json::object(), schema).empty()) << "the validator must refuse something";
 }
 

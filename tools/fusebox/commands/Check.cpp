@@ -2,6 +2,7 @@
 #include "tools/fusebox/Cli.h"
 
 #include "check/RunCheck.h"
+#include "check/measure/MeasureModel.h"
 
 #include <iostream>
 #include <memory>
@@ -12,7 +13,7 @@ namespace {
 
 struct CheckFlags {
   CheckRun run;
-  std::string policy, rounding = "sdpa", activations, format = "text";
+  std::string policy, rounding = "sdpa", activations, format = "text", text, ids;
   double threshold = 0, ratioLimit = 0, amplificationLimit = 0;
   bool noCache = false;
 };
@@ -48,12 +49,34 @@ void addOutputs(CLI::App &command, CheckFlags &flags) {
                      "write the result's entry into this database file");
   command.add_option("--database", flags.run.databases,
                      "merge database files or folders; conflicts are shown");
+  auto *text =
+      command.add_option("--measure", flags.text,
+                         "run the model on this text file (- for standard input), and let what was measured "
+                         "decide where weights alone give an expectation only");
+  command.add_option("--measure-ids", flags.ids, "the same on token ids: 1,504,… or a file of them")
+      ->excludes(text);
   command.add_flag("-v,--verbose", flags.run.verbose, "every layer and node, and guidance");
   command.add_flag("-q,--quiet", flags.run.quiet, "print nothing: the exit code says it");
   command.add_flag("--verify-weights", flags.run.options.verifyWeights, "hash the weight files anew");
   command.add_flag("--no-cache", flags.noCache, "neither read nor write cached results");
   command.add_option("-t,--threads", flags.run.options.threads, "worker threads; 0: one a core")
       ->check(CLI::Range(0, 1024));
+}
+
+/// Measures on the text, tokenised by the model's own tokenizer, or on the ids.
+Result<void> measure(const CheckFlags &flags, CheckReport &report) {
+  std::vector<int32_t> ids;
+  if (flags.ids.empty()) {
+    fusebox_tokenizer *opened = nullptr;
+    cli::check(fusebox_open_tokenizer(report.path.c_str(), &opened));
+    ids = cli::tokenize(cli::Tokenizer(opened).get(), cli::readFile(flags.text), true);
+  } else {
+    ids = cli::parseIds(flags.ids);
+  }
+  const CheckOptions &options = flags.run.options;
+  FUSEBOX_ASSIGN(Measurement measured, measureModel(report.path, ids, options.rounding, options.activations));
+  applyMeasurement(measured, report);
+  return {};
 }
 
 int runFlags(const CLI::App &command, CheckFlags &flags) {
@@ -70,6 +93,8 @@ int runFlags(const CLI::App &command, CheckFlags &flags) {
   if (!flags.activations.empty())
     options.activations = dtypeFromName(flags.activations);
   options.useCache = !flags.noCache;
+  if (!flags.text.empty() || !flags.ids.empty())
+    flags.run.measure = [&flags](CheckReport &report) { return measure(flags, report); };
   if (flags.format != "text")
     flags.run.format = flags.format == "json"
                            ? CheckFormat::Json
@@ -92,6 +117,7 @@ void cli::addCheckCommand(CLI::App &app) {
                   "Examples:\n"
                   "  fusebox check Qwen/Qwen3-0.6B\n"
                   "  fusebox check ./model --policy certified --verbose\n"
+                  "  fusebox check ./model --measure chapter.txt --verbose\n"
                   "  fusebox check a.gguf b/ c/ --export table.csv\n"
                   "  fusebox check ./model --quiet || echo 'standard kernels only'");
   command->callback([command, flags] {
