@@ -3,6 +3,7 @@
 #include "codegen/cuda/EmitPointwise.h"
 #include "kernels/cuda/KernelSource.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
@@ -30,6 +31,32 @@ static FailureOr<cuda::KernelRequest> requestOf(plan::KernelOp kernel) {
     request.shape[dimension.getName().str()] = value;
   }
   return request;
+}
+
+/// The type that a body rounds its only input to; none if it does more.
+static std::optional<DType> roundingOf(plan::PointwiseOp body) {
+  Block &block = body.getBody().front();
+  if (block.getNumArguments() != 1)
+    return std::nullopt;
+  Value yielded = body.getYielded();
+  if (yielded == block.getArgument(0))
+    return DType::F32;
+  auto rounded = yielded.getDefiningOp<arith::TruncFOp>();
+  bool only = rounded && rounded.getIn() == block.getArgument(0) && rounded.getType().isBF16();
+  return only ? std::optional(DType::BF16) : std::nullopt;
+}
+
+plan::Product fusebox::productOf(plan::KernelOp kernel) {
+  const cuda::KernelEntry *entry = cuda::findKernel(kernel.getTemplateName().str());
+  auto body = kernel.getPointwiseAttr();
+  if (!entry || !entry->isProduct || !body)
+    return {};
+  auto number = [&](StringRef name) { return kernel.getShape().getAs<IntegerAttr>(name).getInt(); };
+  auto type = roundingOf(SymbolTable::lookupNearestSymbolFrom<plan::PointwiseOp>(kernel, body));
+  bool hasBias = number("hasBias") != 0;
+  if (!type || (hasBias && DType(number("biasType")) != DType::BF16))
+    return {};
+  return {uint32_t(number("in")), uint32_t(number("out")), *type, hasBias};
 }
 
 /// Bytes as a dense resource: hexadecimal in the text, no attribute storage.

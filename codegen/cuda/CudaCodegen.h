@@ -4,6 +4,7 @@
 
 #include "ir/plan/PlanOps.h"
 #include "runtime/cuda/CubinCache.h"
+#include "runtime/plan/Program.h"
 
 #include "llvm/ADT/SmallVector.h"
 
@@ -20,5 +21,9 @@ mlir::LogicalResult cudaSources(plan::ProgramOp program, plan::TargetOp target,
 /// plan, memory level: compiles the kernels of `target` (cached by content) and gives each its module. Fails
 /// with a diagnostic if NVRTC is missing or a kernel does not compile.
 mlir::LogicalResult generateCudaCode(plan::ProgramOp program, plan::TargetOp target);
+
+/// The product that a kernel computes, for libraries that may do it instead; none for other kernels, and for
+/// products with more behind their sums than a rounding.
+plan::Product productOf(plan::KernelOp kernel);
 
 } // namespace fusebox

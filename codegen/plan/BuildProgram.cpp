@@ -1,5 +1,6 @@
 #include "codegen/plan/BuildProgram.h"
 
+#include "codegen/cuda/CudaCodegen.h"
 #include "codegen/plan/Recipes.h"
 
 #include "mlir/IR/DialectResourceBlobManager.h"
@@ -145,6 +146,7 @@ private:
     if (auto module = op.getModule()) {
       kernel.symbol = module->str();
       kernel.module = index.lookup(*module);
+      kernel.product = productOf(op);
     }
     return success();
   }

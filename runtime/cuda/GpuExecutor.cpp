@@ -24,6 +24,7 @@ Result<std::shared_ptr<GpuExecutor>> GpuExecutor::create(std::shared_ptr<LoadedM
   executor->code = std::move(code);
   executor->bindings = std::move(bindings);
   FUSEBOX_TRY(executor->flatten());
+  executor->code->beginChoosing();
   return executor;
 }
 
@@ -89,6 +90,10 @@ Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound,
   if (blocks[0] * blocks[1] * blocks[2] == 0 || extentUnits(step, launch.rows) == 0)
     return false;
   const plan::Kernel &kernel = program.kernels[variant.kernel];
+  FUSEBOX_ASSIGN(bool byLibrary, code->launchProduct(variant.kernel, stream.handle, bound.args.p,
+                                                     extentUnits(step, launch.rows)));
+  if (byLibrary)
+    return true;
   // A kernel's blocks may come in while its predecessor still runs; kernels wait for their inputs themselves.
   LaunchAttribute attribute{};
   attribute.id = launchProgrammaticSerialization;

@@ -2,12 +2,15 @@
 // captured as a graph the first time and replayed, with their lengths, positions and pages as device data.
 #pragma once
 
+#include "runtime/cuda/CublasLt.h"
 #include "runtime/cuda/GpuStream.h"
 #include "runtime/device/Device.h"
 
 #include <array>
+#include <future>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace fusebox::cuda {
@@ -26,6 +29,21 @@ struct LoadedModules {
   LoadedModules() = default;
   LoadedModules(const LoadedModules &) = delete;
   ~LoadedModules();
+
+  /// Begins to load the library and to choose the products' algorithms, on a thread of its own: it takes
+  /// longer than all else, and would stand in the way of weights on their way to the GPU.
+  void beginChoosing();
+  /// Queues kernel `kernel` of the program as a library's product of `rows` rows; false if it is none.
+  Result<bool> launchProduct(uint32_t kernel, StreamHandle stream, const DevicePtr *args,
+                             uint64_t rows) const;
+
+private:
+  std::shared_future<void> choosing; ///< waited for when the first product comes
+  std::shared_ptr<CublasLt> library;
+  std::vector<std::optional<LibraryProduct>> products; ///< [program.kernels] that the library computes
+  DevicePtr workspace = 0;
+
+  void chooseProducts();
 };
 
 class GpuExecutor {

@@ -1,6 +1,8 @@
 #include "runtime/cuda/CubinCache.h"
 #include "runtime/cuda/GpuExecutor.h"
 
+#include <algorithm>
+
 namespace fusebox::cuda {
 
 /// The cubin of a module for a chip, or nothing.
@@ -47,10 +49,51 @@ Result<std::shared_ptr<LoadedModules>> LoadedModules::load(const plan::Program &
   return code;
 }
 
+void LoadedModules::beginChoosing() {
+  auto isProduct = [](const plan::Kernel &kernel) { return kernel.product.in != 0; };
+  if (!choosing.valid() && std::any_of(program->kernels.begin(), program->kernels.end(), isProduct))
+    choosing = std::async(std::launch::async, [this] { chooseProducts(); }).share();
+}
+
+/// Hands the program's products to cuBLASLt where it is there and takes them; the others keep their kernels.
+void LoadedModules::chooseProducts() {
+  auto opened = gpu->enter() ? CublasLt::open() : resourceError("no context");
+  if (!opened)
+    return;
+  library = std::move(*opened);
+  std::vector<std::optional<LibraryProduct>> chosen(program->kernels.size());
+  uint64_t workspaceBytes = 0;
+  for (size_t i = 0; i < chosen.size(); ++i)
+    if (const plan::Product &product = program->kernels[i].product; product.in != 0)
+      if (auto choice = library->choose(product)) {
+        workspaceBytes = std::max(workspaceBytes, choice->workspaceBytes());
+        chosen[i].emplace(std::move(*choice));
+      }
+  if (workspaceBytes == 0 || gpu->api.memAlloc(&workspace, workspaceBytes) == success)
+    products = std::move(chosen);
+}
+
+Result<bool> LoadedModules::launchProduct(uint32_t kernel, StreamHandle stream, const DevicePtr *args,
+                                          uint64_t rows) const {
+  if (program->kernels[kernel].product.in == 0)
+    return false;
+  if (choosing.valid())
+    choosing.wait();
+  if (kernel >= products.size() || !products[kernel])
+    return false;
+  FUSEBOX_TRY(products[kernel]->launch(stream, args[0], args[1], args[2], args[3], workspace, rows));
+  return true;
+}
+
 LoadedModules::~LoadedModules() {
-  if (gpu && gpu->enter())
-    for (ModuleHandle module : modules)
-      gpu->api.moduleUnload(module);
+  if (choosing.valid())
+    choosing.wait();
+  if (!gpu || !gpu->enter())
+    return;
+  if (workspace)
+    gpu->api.memFree(workspace);
+  for (ModuleHandle module : modules)
+    gpu->api.moduleUnload(module);
 }
 
 } // namespace fusebox::cuda

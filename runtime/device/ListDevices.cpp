@@ -1,6 +1,7 @@
 #include "runtime/device/ListDevices.h"
 
 #include "runtime/cpu/HostMemory.h"
+#include "runtime/cuda/CublasLt.h"
 #include "runtime/cuda/Driver.h"
 #include "runtime/cuda/Nvrtc.h"
 #include "runtime/device/Device.h"
@@ -25,6 +26,8 @@ Result<std::vector<DeviceInfo>> fusebox::listDevices() {
 }
 
 std::vector<LibraryInfo> fusebox::listLibraries() {
-  auto nvrtc = cuda::nvrtcVersion();
-  return {{"NVRTC", nvrtc ? *nvrtc : "", "compiles kernels for GPUs", nvrtc ? "" : nvrtc.error().message}};
+  auto nvrtc = cuda::nvrtcVersion(), cublasLt = cuda::cublasLtVersion();
+  return {{"NVRTC", nvrtc ? *nvrtc : "", "compiles kernels for GPUs", nvrtc ? "" : nvrtc.error().message},
+          {"cuBLASLt", cublasLt ? *cublasLt : "", "computes products of many rows on GPUs",
+           cublasLt ? "" : cublasLt.error().message + "; until then our own kernels do"}};
 }

@@ -108,6 +108,14 @@ struct KvCache {
   uint32_t device = 0;
 };
 
+/// y [rows, out] = x [rows, in] W^T (+ bias [out]), x, W [out, in] and bias bf16, summed in f32 and rounded
+/// once to outType.
+struct Product {
+  uint32_t in = 0, out = 0; ///< 0: no product
+  DType outType = DType::BF16;
+  bool hasBias = false;
+};
+
 /// A compiled kernel. CPU: `entry` is an offset into the target's image. CUDA: `symbol` in module `module`.
 struct Kernel {
   std::string name;          ///< unique in the plan, e.g. "linear_bf16.576x1536"
@@ -117,6 +125,9 @@ struct Kernel {
   uint32_t module = 0;       ///< CUDA: index into Program::modules
   uint64_t scratchBytes = 0; ///< CPU: a thread's scratch; CUDA: dynamic shared memory
   uint32_t blockThreads = 0; ///< CUDA
+  /// CUDA: the kernel computes just this, of its arguments y, x, W, bias; a library of the machine may do it
+  /// instead.
+  Product product;
 };
 
 /// A number of tasks or blocks along one axis: count × ceil(units(extent) / tile).

@@ -157,6 +157,10 @@ private:
     else
       require(kernel.module < p.modules.size() && kernel.blockThreads > 0 && kernel.blockThreads <= 1024,
               "module or blockThreads is out of range");
+    const Product &product = kernel.product;
+    require(product.in == 0 || (product.out > 0 && product.in <= 1u << 28 && product.out <= 1u << 28 &&
+                                (product.outType == DType::BF16 || product.outType == DType::F32)),
+            "product is out of range");
   }
 
   void checkGrid(const Variant &variant) {
@@ -178,6 +182,8 @@ private:
       require(variant.maxRows >= previous && variant.maxRows > 0,
               "variants are not in ascending order of maxRows");
       previous = variant.maxRows;
+      if (variant.kernel < p.kernels.size())
+        checkProduct(launch, p.kernels[variant.kernel].product);
       checkGrid(variant);
     }
     require(previous == UINT32_MAX, "the last variant must take any number of rows");
@@ -185,6 +191,11 @@ private:
       checkArg(arg);
     for (const NodeValue &value : launch.values)
       checkValue(launch, value);
+  }
+
+  void checkProduct(const Launch &launch, const Product &product) {
+    require(product.in == 0 || launch.args.size() >= (product.hasBias ? 4u : 3u),
+            "a product lacks arguments");
   }
 
   void checkArg(const Arg &arg) {

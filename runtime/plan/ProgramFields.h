@@ -28,8 +28,10 @@ FUSEBOX_FIELDS(Buffer, v("name", r.name); v("extent", r.extent); v("bytesPerUnit
                v("offsetPerUnit", r.offsetPerUnit); v("device", r.device);)
 FUSEBOX_FIELDS(KvCache, v("layers", r.layers); v("pageTokens", r.pageTokens); v("pageBytes", r.pageBytes);
                v("device", r.device);)
+FUSEBOX_FIELDS(Product, v("in", r.in); v("out", r.out); v("outType", r.outType); v("hasBias", r.hasBias);)
 FUSEBOX_FIELDS(Kernel, v("name", r.name); v("symbol", r.symbol); v("target", r.target); v("entry", r.entry);
-               v("module", r.module); v("scratchBytes", r.scratchBytes); v("blockThreads", r.blockThreads);)
+               v("module", r.module); v("scratchBytes", r.scratchBytes); v("blockThreads", r.blockThreads);
+               v("product", r.product);)
 FUSEBOX_FIELDS(GridDim, v("extent", r.extent); v("tile", r.tile); v("count", r.count);)
 FUSEBOX_FIELDS(Variant, v("maxRows", r.maxRows); v("kernel", r.kernel); v("grid[0]", r.grid[0]);
                v("grid[1]", r.grid[1]); v("grid[2]", r.grid[2]);)
