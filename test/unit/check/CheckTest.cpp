@@ -153,6 +153,40 @@ TEST_F(Check, WeightsThatAreNoNumbersGiveAClearResult) {
   }
 }
 
+TEST_F(Check, AMissingNormIsAnErrorNotAGainOfOne) {
+  writeModel("qwen3", folder / "bad", {{kNorm1, [](auto &weights) { weights.clear(); }}});
+  Outcome outcome = check({.models = {folder / "bad"}});
+  EXPECT_EQ(outcome.code, 11);
+  EXPECT_THAT(outcome.errors, HasSubstr(kNorm1));
+  EXPECT_EQ(outcome.out, "");
+}
+
+TEST_F(Check, EveryKindOfBadWeightIsSeenWhereverItLies) {
+  const char *tensors[] = {"model.layers.1.self_attn.q_proj.weight",
+                           "model.layers.2.self_attn.o_proj.weight",
+                           "model.layers.0.mlp.down_proj.weight",
+                           "model.layers.1.input_layernorm.weight",
+                           "model.norm.weight",
+                           "model.embed_tokens.weight"};
+  for (const char *tensor : tensors)
+    for (uint16_t bad : {uint16_t(0x7fc1), uint16_t(0xff80)}) { // NaN, -Inf
+      writeModel("qwen3", folder / "bad",
+                 {{tensor, [&](auto &weights) { weights[weights.size() / 2] = bad; }}});
+      CheckRun run = {.models = {folder / "bad"}, .options = {.policy = CheckPolicy::Certified}};
+      Outcome outcome = check(run);
+      EXPECT_EQ(outcome.code, 2) << tensor;
+      EXPECT_THAT(outcome.out, HasSubstr("range not proved: a weight is NaN or infinite")) << tensor;
+    }
+  // Zeros and denormals are numbers: nothing is wrong with a layer that does nothing.
+  for (uint16_t small : {uint16_t(0), uint16_t(1), uint16_t(0x807f)})
+    for (const char *tensor : tensors) {
+      writeModel("qwen3", folder / "small",
+                 {{tensor, [&](auto &weights) { std::fill(weights.begin(), weights.end(), small); }}});
+      Outcome outcome = check({.models = {folder / "small"}, .options = {.policy = CheckPolicy::Certified}});
+      EXPECT_EQ(outcome.code, 0) << tensor << "\n" << outcome.out;
+    }
+}
+
 TEST_F(Check, ModelsWithoutNormsGetACertificateNotAScore) {
   for (const char *name : {"llama", "ernie4_5"}) {
     Outcome outcome = check({.models = {golden(name)}, .format = CheckFormat::Json});

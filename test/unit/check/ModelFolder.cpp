@@ -49,6 +49,8 @@ static void writeWith(const std::string &name, const std::string &folder,
       values.resize(bytes.size() / 2);
       std::memcpy(values.data(), bytes.data(), bytes.size());
       edit->second(values);
+      if (values.empty())
+        continue;
       bytes = std::as_bytes(std::span(values));
     }
     tensors.push_back({tensor.name, tensor.dtype, tensor.shape, bytes});

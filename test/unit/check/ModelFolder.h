@@ -17,7 +17,7 @@ public:
   std::string path;
 };
 
-/// bf16 bit patterns of a tensor, changed in place.
+/// bf16 bit patterns of a tensor, changed in place. A tensor that is left with none is left out.
 using Edit = std::function<void(std::vector<uint16_t> &)>;
 
 /// Copies the golden `name` to `folder`, with `edits` by tensor name.
