@@ -80,6 +80,7 @@ Result<void> Compilation::start() {
 }
 
 Result<void> Compilation::parseStart() {
+  FUSEBOX_ASSIGN(MappedFile file, MappedFile::open(options.startFrom)); // says what is wrong with the path
   module = parseSourceFile<ModuleOp>(options.startFrom, ParserConfig(&context));
   if (!module)
     return takeErrors(ErrorKind::Model, options.startFrom + ": is no IR");

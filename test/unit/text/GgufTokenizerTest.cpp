@@ -1,9 +1,7 @@
 #include "runtime/text/GgufTokenizer.h"
-#include "TestFiles.h"
-#include "runtime/text/ChatTemplate.h"
 #include "runtime/text/SentencePieceEncoder.h"
-#include "runtime/text/Tokenizer.h"
 #include "runtime/text/Utf8.h"
+#include "test/unit/text/TokenizerCases.h"
 
 #include <algorithm>
 
@@ -38,16 +36,7 @@ TEST(GgufTokenizerTest, ByteLevelIdsEqualTheFolders) {
   auto tokenizer = Tokenizer::open(*assets);
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
   auto cases = readJson(data("golden/smollm2-135m-instruct/tokenizer_cases.json"));
-  for (const auto &entry : cases["cases"]) {
-    std::string text = entry["text"];
-    SCOPED_TRACE(text);
-    auto ids = entry["ids"].get<std::vector<int32_t>>();
-    EXPECT_EQ(*tokenizer->encode(text, /*addSpecial=*/false), ids);
-    EXPECT_EQ(*tokenizer->encode(text, /*addSpecial=*/true), ids); // the file says add_bos_token = false
-    EXPECT_EQ(*tokenizer->decode(ids, /*skipSpecial=*/false), entry["decoded"].get<std::string>());
-    EXPECT_EQ(*tokenizer->decode(ids, /*skipSpecial=*/true),
-              entry["decoded_skip_special"].get<std::string>());
-  }
+  expectIdsAndText(cases, *tokenizer, "ids"); // the file says add_bos_token = false
   EXPECT_EQ(*endOfTextIds(*assets, *tokenizer), (std::vector<int32_t>{0, 2}));
 }
 

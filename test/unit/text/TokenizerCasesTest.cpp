@@ -1,9 +1,7 @@
 // Token ids, decoded text and chat prompts against what transformers made of the same tokenizers.
 
-#include "TestFiles.h"
-#include "runtime/text/ChatTemplate.h"
+#include "test/unit/text/TokenizerCases.h"
 #include "runtime/text/LoadText.h"
-#include "runtime/text/Tokenizer.h"
 
 using namespace fusebox;
 using namespace fusebox::test;
@@ -31,30 +29,10 @@ protected:
 TEST_P(TokenizerCases, IdsAndTextEqualTheReference) {
   auto tokenizer = Tokenizer::open(assets);
   ASSERT_TRUE(tokenizer) << tokenizer.error().message;
-  ASSERT_FALSE(cases["cases"].empty());
-  for (const auto &entry : cases["cases"]) {
-    std::string text = entry["text"];
-    SCOPED_TRACE(text);
-    auto ids = entry["ids"].get<std::vector<int32_t>>();
-    EXPECT_EQ(*tokenizer->encode(text, /*addSpecial=*/false), ids);
-    EXPECT_EQ(*tokenizer->encode(text, /*addSpecial=*/true),
-              entry["ids_with_special"].get<std::vector<int32_t>>());
-    EXPECT_EQ(*tokenizer->decode(ids, /*skipSpecial=*/false), entry["decoded"].get<std::string>());
-    EXPECT_EQ(*tokenizer->decode(ids, /*skipSpecial=*/true),
-              entry["decoded_skip_special"].get<std::string>());
-  }
+  expectIdsAndText(cases, *tokenizer);
 }
 
-TEST_P(TokenizerCases, ChatPromptsEqualTheReference) {
-  ASSERT_FALSE(cases["chat"].empty());
-  for (const auto &entry : cases["chat"]) {
-    ChatOptions options;
-    options.addGenerationPrompt = entry["add_generation_prompt"];
-    auto text = renderChatJson(assets, entry["messages"].dump(), options);
-    ASSERT_TRUE(text) << text.error().message;
-    EXPECT_EQ(*text, entry["text"].get<std::string>());
-  }
-}
+TEST_P(TokenizerCases, ChatPromptsEqualTheReference) { expectChatPrompts(cases, assets); }
 
 TEST_P(TokenizerCases, StreamedTextEqualsDecodedText) {
   auto tokenizer = Tokenizer::open(assets);

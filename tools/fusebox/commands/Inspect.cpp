@@ -11,7 +11,7 @@ namespace {
 struct InspectCommand {
   cli::CompileFlags flags;
   std::string model, phase, assembly;
-  std::vector<std::string> sections = {"model", "memory", "kernels", "weights", "remarks"};
+  std::vector<std::string> sections = {"model", "memory", "kernels", "weights", "remarks", "metadata"};
   bool json = false, verdicts = false;
   cli::EmitFlags emit;
 
@@ -112,7 +112,8 @@ void cli::addInspectCommand(CLI::App &app) {
   phase->excludes(assembly);
   command->emit.add(sub);
   sub.add_option("--show", command->sections,
-                 "which parts: model, memory, kernels, weights (with recipes), remarks")
+                 "which parts: model, memory, kernels, weights (with recipes), remarks, metadata (how it was "
+                 "compiled)")
       ->delimiter(',')
       ->check(CLI::IsMember(command->sections));
   sub.add_flag("--json", command->json, "everything as JSON");
