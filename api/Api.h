@@ -104,5 +104,7 @@ Result<plan::Program> firstProgram(const plan::PlanReader &reader);
 
 /// True if the file begins as a plan does.
 bool isPlanFile(const std::string &path);
+/// A usage error if `model` is a plan: `what` needs the model itself.
+Result<void> refusePlan(const std::string &model, const std::string &what);
 
 } // namespace fusebox::api

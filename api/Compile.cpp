@@ -91,6 +91,7 @@ fusebox_status fusebox_compile(const char *model, const char *plan_path,
     FUSEBOX_ASSIGN(CompileOptions compile, api::compileOptions(options));
     if (compile.stopAfter)
       return usageError("fusebox_compile makes whole plans; fusebox_phase_ir gives the IR after a phase");
+    FUSEBOX_TRY(api::refusePlan(model, "compile"));
     FUSEBOX_TRY(api::checkBeforeCompiling(model, options));
     FUSEBOX_ASSIGN(CompiledPlan compiled, compileModel(model, compile));
     return compiled.writer.write(plan_path, [&](double fraction) {

@@ -21,6 +21,12 @@ bool api::isPlanFile(const std::string &path) {
   return file.read(magic, sizeof magic) && !std::memcmp(magic, plan::fileMagic, sizeof magic);
 }
 
+Result<void> api::refusePlan(const std::string &model, const std::string &what) {
+  if (isPlanFile(model))
+    return usageError(model + ": is a plan; " + what + " takes the model that it was compiled from");
+  return {};
+}
+
 Result<TextAssets> api::planTextAssets(const plan::PlanReader &reader) {
   const plan::Section *section = reader.find(plan::SectionKind::TextAssets);
   if (!section)

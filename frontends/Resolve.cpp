@@ -66,8 +66,8 @@ Result<std::string> fusebox::resolveModel(const std::string &model) {
   if (isDirectory(model) || (fs::exists(model, ignored) && isWeightFile(model)))
     return model;
   if (fs::exists(model, ignored))
-    return modelError(model + ": is no model; MODEL is a plan, a snapshot folder, a .gguf or .safetensors "
-                              "file, or org/name in the Hugging Face cache");
+    return modelError(model + ": is neither a snapshot folder nor a .gguf or .safetensors file, nor (for "
+                              "commands that take one) a plan");
 
   std::string name = model, revision = "main";
   if (size_t at = model.find('@'); at != std::string::npos)

@@ -29,5 +29,5 @@ if [ ! -f "$plan" ] || [ "$plan" -ot "$tool" ] || [ "$plan" -ot "$model" ]; then
   "$tool" compile "$model" -o "$plan"
 fi
 
-say "Asking it: fusebox run $plan -p \"$prompt\""
-"$tool" run "$plan" -p "$prompt" -n 128
+say "Asking it: fusebox run $plan -p \"$prompt\" --temp 0"
+"$tool" run "$plan" -p "$prompt" -n 128 --temp 0

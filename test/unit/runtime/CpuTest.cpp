@@ -100,6 +100,22 @@ TEST(CpuFeatures, BaselineIsAlwaysThere) {
   EXPECT_TRUE(checkFeatures({plan::TargetKind::Cpu, "x86-64", ",,"}));
 }
 
+TEST(CpuFeatures, APlanForAnotherCpuSaysWhatIsLackingAndWhatToDo) {
+  auto refusal = [](const std::string &feature) {
+    auto checked = checkFeatures({plan::TargetKind::Cpu, "x86-64", "+" + feature});
+    return checked ? std::string() : checked.error().message;
+  };
+  std::pair<std::string, bool> features[] = {{"avx2", __builtin_cpu_supports("avx2")},
+                                             {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
+                                             {"avx512fp16", __builtin_cpu_supports("avx512fp16")},
+                                             {"amx-tile", __builtin_cpu_supports("amx-tile")}};
+  for (const auto &[feature, here] : features)
+    EXPECT_EQ(refusal(feature), here ? ""
+                                     : "the plan is for x86-64,+" + feature + ", this CPU lacks " + feature +
+                                           "; compile it again with --target cpu");
+  EXPECT_NE(refusal("of-tomorrow").find("which this program cannot check (of-tomorrow)"), std::string::npos);
+}
+
 TEST(HostMemory, IsZeroedAndRefusedInWords) {
   auto memory = allocatePages(5 << 20, "a test");
   ASSERT_TRUE(memory);
