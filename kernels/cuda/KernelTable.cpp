@@ -125,10 +125,11 @@ unsigned largestShared(const Shape &shape) {
   int64_t count = shapeInteger(shape, "count");
   return count > 1 ? unsigned(count * 32 * 8) : 0;
 }
-/// Two stages of keys and values; on Hopper, for heads it takes, the queries too, at a multiple of 1024.
+/// Two stages of keys and values; for Hopper's kernel so many as it wants, and the queries, at a multiple of
+/// 1024.
 unsigned prefillShared(const Shape &shape) {
-  int64_t headDim = shapeInteger(shape, "headDim"), tile = 64 * headDim * 2;
-  return unsigned(headDim == 64 || headDim == 128 ? 6 * tile + 1024 : 4 * tile);
+  int64_t tile = 64 * shapeInteger(shape, "headDim") * 2, stages = shapeInteger(shape, "stages");
+  return unsigned(stages ? (2 + 2 * stages) * tile + 1024 : 4 * tile);
 }
 
 std::string largestShape(const Shape &shape) {
@@ -147,6 +148,9 @@ std::string tileBlocksShape(const Shape &shape) {
 }
 
 std::string prefillShape(const Shape &shape) {
+  int64_t stages = shapeInteger(shape, "stages"), headDim = shapeInteger(shape, "headDim");
+  if (stages && (stages < 4 || (headDim != 64 && headDim != 128)))
+    return "Hopper's kernel needs 4 stages, and headDim 64 or 128";
   return shapeInteger(shape, "headDim") % 16 == 0 && shapeInteger(shape, "headDim") <= 256
              ? ""
              : "headDim must be a multiple of 16, at most 256";
@@ -281,7 +285,7 @@ const std::vector<KernelEntry> &table() {
       {.symbol = "attention_prefill",
        .header = "attention_prefill.cuh",
        .does = "attention of many tokens, online softmax",
-       .integers = {"heads", "kvHeads", "headDim", "type", "window"},
+       .integers = {"heads", "kvHeads", "headDim", "type", "window", "stages"},
        .reals = {"scale", "softcap"},
        .minBlocks = "fusebox::PrefillChoice<S>::minBlocks",
        .grid = prefillGrid,

@@ -99,8 +99,10 @@ Result<Variants> attention(const Shape &shape, const Chip &chip) {
     FUSEBOX_ASSIGN(KernelVariant decode, makeVariant({"attention_decode", shape}, 16, chip));
     variants.push_back(std::move(decode));
   }
+  Shape prefill = shape;
+  prefill["stages"] = std::string_view(chip.name) == "sm_90a" && (headDim == 64 || headDim == 128) ? 4 : 0;
   FUSEBOX_ASSIGN(KernelVariant many,
-                 makeVariant({tensor ? "attention_prefill" : "attention_any", shape}, anyRows, chip));
+                 makeVariant({tensor ? "attention_prefill" : "attention_any", prefill}, anyRows, chip));
   variants.push_back(std::move(many));
   return variants;
 }

@@ -14,9 +14,9 @@
 
 namespace fusebox {
 
-/// S: heads, kvHeads, headDim (a multiple of 16, at most 256), type (bf16), scale, window (0: none), softcap
-/// (0: none). args: out [tokens, heads * headDim], q, kv pool of the layer. Grid: (any number, heads) blocks
-/// of 256 threads, AttentionPrefill<S>::sharedBytes of dynamic shared memory.
+/// S: heads, kvHeads, headDim (a multiple of 16, at most 256), type (bf16), stages, scale, window (0: none),
+/// softcap (0: none). args: out [tokens, heads * headDim], q, kv pool of the layer. Grid: (any number, heads)
+/// blocks of 256 threads, AttentionPrefill<S>::sharedBytes of dynamic shared memory.
 template <class S> struct AttentionPrefill {
   static constexpr int queries = 128, keys = kvPageTokens, dim = S::headDim, steps = dim / 16;
   using Layout = TileLayout<dim>;
@@ -205,22 +205,22 @@ template <class S> struct AttentionPrefill {
   }
 };
 
-/// Heads that the Hopper kernel takes: both kernels run with one geometry, so a plan's source fits every
-/// chip.
+/// Which kernel runs: the Hopper one where S::stages, the pages it has on their way, says that the launch has
+/// the shared memory for it. Both run with one geometry, so a plan's source fits every chip.
 template <class S> struct PrefillChoice {
-  static constexpr bool hopperHead = S::headDim == 64 || S::headDim == 128;
 #ifdef FUSEBOX_WGMMA
-  static constexpr int minBlocks = hopperHead ? 2 : 1;
+  static constexpr bool hopper = S::stages > 0;
 #else
-  static constexpr int minBlocks = 1;
+  static constexpr bool hopper = false;
 #endif
+  static constexpr int minBlocks = hopper && S::headDim == 64 ? 2 : 1;
 };
 
 template <class S> __device__ void attention_prefill(const Args &args, const StepView &step) {
   letNextStart();
   waitForInputs();
 #ifdef FUSEBOX_WGMMA
-  if constexpr (PrefillChoice<S>::hopperHead) {
+  if constexpr (PrefillChoice<S>::hopper) {
     AttentionWgmma<S>{args, step}.run();
     return;
   }

@@ -1,6 +1,6 @@
 // Attention of many tokens on Hopper's tensor cores: attention_prefill.cuh, which has the contract, for heads
-// of 64 or 128 columns. Two warpgroups of 64 queries share the keys and values; two blocks on a
-// multiprocessor hide each other's softmax.
+// of 64 or 128 columns. Two warpgroups of 64 queries share the keys and values. While the tensor cores
+// multiply one page's weights with its values, the next page's scores become weights.
 #pragma once
 #include "base.cuh"
 #include "kv_cache.cuh"
@@ -11,11 +11,12 @@ namespace fusebox {
 
 #ifdef FUSEBOX_WGMMA
 
-/// S, args: as AttentionPrefill. Grid: (any number, heads) blocks of 256 threads.
+/// S, args: as AttentionPrefill, stages at least 4. Grid: (any number, heads) blocks of 256 threads.
 template <class S> struct AttentionWgmma {
-  static constexpr int queries = 128, keys = kvPageTokens, dim = S::headDim, chunks = dim / 8;
+  static constexpr int queries = 128, stages = S::stages, keys = kvPageTokens, dim = S::headDim,
+                       chunks = dim / 8;
   static constexpr u32 columnBlock = keys * 128, tileBytes = keys * dim * 2; ///< 64 columns; all columns
-  static_assert(dim == 64 || dim == 128);
+  static_assert((dim == 64 || dim == 128) && stages >= 4);
 
   const Args &args;
   const StepView &step;
@@ -23,9 +24,12 @@ template <class S> struct AttentionWgmma {
   const int group = threadIdx.x / 128, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   int head, sequence, firstRow, endRow, firstPosition; // the block's rows of the step; position of firstRow
 
-  /// Queries of this group, then two stages of keys and values: tiles of [dim / 64][64 rows][64 columns].
+  /// Queries of this group, then the stages of keys and values, a page each: tiles of [dim / 64][64 rows][64
+  /// columns].
   __device__ __forceinline__ u32 queryTile() const { return shared + u32(group) * tileBytes; }
-  __device__ __forceinline__ u32 keyTile(int stage) const { return shared + u32(2 + 2 * stage) * tileBytes; }
+  __device__ __forceinline__ u32 keyTile(int index) const {
+    return shared + u32(2 + 2 * (index % stages)) * tileBytes;
+  }
   static __device__ __forceinline__ u32 place(u32 tile, int row, int chunk) {
     return SwizzledTile::at(tile + u32(chunk / 8) * columnBlock, row, chunk % 8);
   }
@@ -43,11 +47,11 @@ template <class S> struct AttentionWgmma {
   }
 
   /// Starts the copies of a page's keys and values.
-  __device__ __forceinline__ void copyPage(int index, int stage) const {
+  __device__ __forceinline__ void copyPage(int index) const {
     const int page = __ldcg(step.blockTable + u64(sequence) * step.maxPages + index),
               kvHead = head / (S::heads / S::kvHeads);
     const u16 *from = static_cast<const u16 *>(args.p[2]) + KvLayout<S>::key(page, kvHead, 0);
-    const u32 to = keyTile(stage);
+    const u32 to = keyTile(index);
 #pragma unroll 1
     for (int i = 0; i < chunks / 4; ++i) {
       const int item = i * 256 + threadIdx.x, row = item / chunks, chunk = item % chunks;
@@ -87,13 +91,22 @@ template <class S> struct AttentionWgmma {
     }
   }
 
-  /// Turns the scores of a page into weights and sums them; `masked` if some lie outside.
-  __device__ __forceinline__ void weights(Running &run, float (&s)[32], int firstKey, int groupPosition,
-                                          bool masked) const {
+  /// A page's weights as the left operand of its values, and what the sums before it shrink by.
+  struct Weights {
+    u32 a[4][4];
+    float shrink[2];
+  };
+
+  /// Turns the scores of a page into weights and sums them.
+  __device__ __forceinline__ Weights weigh(Running &run, float (&s)[32], int firstKey,
+                                           int groupPosition) const {
     if constexpr (S::softcap > 0.f)
 #pragma unroll
       for (int i = 0; i < 32; ++i)
         s[i] = S::softcap * tanhf(__fmul_rn(s[i], S::scale) / S::softcap);
+    const bool masked =
+        firstKey + keys - 1 > groupPosition || (S::window > 0 && firstKey <= groupPosition + 63 - S::window);
+    Weights weights;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       if (masked)
@@ -115,39 +128,50 @@ template <class S> struct AttentionWgmma {
         sum += score;
       }
       run.sum[r] = __fmaf_rn(run.sum[r], shrink, sum);
-#pragma unroll
-      for (int d = 0; d < dim / 8; ++d)
-        run.values[d * 4 + r * 2] *= shrink, run.values[d * 4 + r * 2 + 1] *= shrink;
+      weights.shrink[r] = shrink;
     }
+#pragma unroll
+    for (int i = 0; i < 16; ++i)
+      weights.a[i / 4][i % 4] = packBf16(s[2 * i], s[2 * i + 1]);
+    return weights;
   }
 
-  __device__ __forceinline__ void page(Running &run, int index, int stage, int groupPosition) const {
-    float s[32] = {};
+  /// Starts the product of the queries with a page's keys.
+  __device__ __forceinline__ void beginScores(float (&s)[32], int index) const {
+#pragma unroll
+    for (int i = 0; i < 32; ++i)
+      s[i] = 0.f;
     beginProducts();
 #pragma unroll
     for (int k = 0; k < dim / 16; ++k) {
       const u32 column = u32(k / 4) * columnBlock + u32(k % 4) * 32;
-      multiplyTiles<64>(s, operandAt(queryTile() + column), operandAt(keyTile(stage) + column));
+      multiplyTiles<64>(s, operandAt(queryTile() + column), operandAt(keyTile(index) + column));
     }
     commitProducts();
-    waitProducts<0>(s);
-    const int firstKey = index * keys;
-    const bool masked =
-        firstKey + keys - 1 > groupPosition || (S::window > 0 && firstKey <= groupPosition + 63 - S::window);
-    weights(run, s, firstKey, groupPosition, masked);
-    const u32 valueTile = keyTile(stage) + tileBytes;
-    u32 a[4][4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k)
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        a[k][i] = packBf16(s[k * 8 + i * 2], s[k * 8 + i * 2 + 1]);
+  }
+
+  /// Starts the product of a page's weights with its values.
+  __device__ __forceinline__ void beginValues(Running &run, const Weights &weights, int index) const {
+    const u32 tile = keyTile(index) + tileBytes;
     beginProducts();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      multiplyRows<dim>(run.values, a[k], operandAt(valueTile + k * 2048, columnBlock));
+      multiplyRows<dim>(run.values, weights.a[k], operandAt(tile + k * 2048, columnBlock));
     commitProducts();
+  }
+
+  /// Ends it; the weights' registers must last until then.
+  static __device__ __forceinline__ void endValues(Running &run, const Weights &weights) {
     waitProducts<0>(run.values);
+#pragma unroll
+    for (int i = 0; i < 16; ++i)
+      asm volatile("" ::"r"(weights.a[i / 4][i % 4]));
+  }
+
+  static __device__ __forceinline__ void shrinkValues(Running &run, const float (&shrink)[2]) {
+#pragma unroll
+    for (int i = 0; i < dim / 2; ++i)
+      run.values[i] *= shrink[i / 2 % 2];
   }
 
   __device__ __forceinline__ void finish(Running &run) const {
@@ -167,32 +191,56 @@ template <class S> struct AttentionWgmma {
     }
   }
 
-  /// The block's current queries over their keys.
+  /// The whole block: waits for a page, and starts the copies of the page after the next, whose stage's last
+  /// page every warp is done with.
+  __device__ __forceinline__ void turn(int index, int lastPage) const {
+    waitCopies<1>();
+    publishShared();
+    __syncthreads();
+    if (index + 2 <= lastPage)
+      copyPage(index + 2);
+    commitCopies();
+  }
+
+  /// The block's current queries over their keys. A group's own pages are those its queries see.
   __device__ __forceinline__ void runTile() const {
-    const int groupPosition = firstPosition + group * 64,
-              lastPage = (firstPosition + endRow - firstRow - 1) / keys,
-              firstPage = S::window > 0 ? max(0, firstPosition + 1 - S::window) / keys : 0;
+    const int groupPosition = firstPosition + group * 64;
+    const int lastPage = (firstPosition + endRow - firstRow - 1) / keys,
+              groupLast = min(lastPage, (groupPosition + 63) / keys);
+    const int firstPage = S::window > 0 ? max(0, firstPosition + 1 - S::window) / keys : 0,
+              groupFirst = S::window > 0 ? max(0, groupPosition + 1 - S::window) / keys : 0;
     Running run;
     run.maximum[0] = run.maximum[1] = lowest;
     __syncthreads(); // the tile before is read
     copyQueries();
-    copyPage(firstPage, 0);
+    copyPage(firstPage);
     commitCopies();
+    if (firstPage < lastPage)
+      copyPage(firstPage + 1);
+    commitCopies();
+    int index = firstPage;
+    for (; index < groupFirst; ++index)
+      turn(index, lastPage);
+    turn(index, lastPage);
+    float s[32];
+    beginScores(s, index);
+    waitProducts<0>(s);
+    Weights weights = weigh(run, s, index * keys, groupPosition);
 #pragma unroll 1
-    for (int index = firstPage; index <= lastPage; ++index) {
-      const int stage = (index - firstPage) & 1;
-      waitCopies<0>();
-      publishShared();
-      __syncthreads();
-      if (index < lastPage)
-        copyPage(index + 1, stage ^ 1);
-      commitCopies();
-      // Pages past this group's last query or before its window have nothing for it.
-      const bool seen = index * keys <= groupPosition + 63 &&
-                        (S::window == 0 || index * keys + keys > groupPosition + 1 - S::window);
-      if (seen)
-        page(run, index, stage, groupPosition);
+    for (++index; index <= groupLast; ++index) {
+      turn(index, lastPage);
+      beginScores(s, index);
+      beginValues(run, weights, index - 1);
+      waitProducts<1>(s);
+      Weights next = weigh(run, s, index * keys, groupPosition);
+      endValues(run, weights);
+      shrinkValues(run, next.shrink);
+      weights = next;
     }
+    beginValues(run, weights, groupLast);
+    endValues(run, weights);
+    for (; index <= lastPage; ++index)
+      turn(index, lastPage);
     finish(run);
   }
 
@@ -216,14 +264,11 @@ template <class S> struct AttentionWgmma {
     return false;
   }
 
-  /// Deals tiles so that the blocks that meet on a multiprocessor have long and short contexts: the second
-  /// half of the grid goes through the list backwards.
+  /// Blocks in the order in which they start take the tiles with the longest context first.
   __device__ __forceinline__ void run() {
-    const int blocks = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x,
-              half = (blocks + 1) / 2;
-    const int rank = block < half ? block : blocks - 1 - (block - half);
-    head = rank % S::heads;
-    for (int item = rank / S::heads; runItem(item); item += gridDim.x) {
+    const int block = blockIdx.y * gridDim.x + blockIdx.x;
+    head = block % S::heads;
+    for (int item = block / S::heads; runItem(item); item += gridDim.x) {
     }
   }
 };

@@ -95,7 +95,7 @@ Result<std::vector<GpuInfo>> listGpus() {
     gpu.index = i;
     char name[256] = {};
     size_t bytes = 0;
-    int l2 = 0;
+    int l2 = 0, shared = 0;
     FUSEBOX_CUDA(*api, deviceGet(&device, i), "opening GPU " + std::to_string(i));
     FUSEBOX_CUDA(*api, deviceGetName(name, sizeof name, device), "reading the GPU's name");
     FUSEBOX_CUDA(*api, deviceGetAttribute(&gpu.major, attributeMajor, device),
@@ -105,10 +105,13 @@ Result<std::vector<GpuInfo>> listGpus() {
     FUSEBOX_CUDA(*api, deviceGetAttribute(&gpu.multiprocessors, attributeMultiprocessors, device),
                  "counting the GPU's multiprocessors");
     FUSEBOX_CUDA(*api, deviceGetAttribute(&l2, attributeL2Bytes, device), "reading the GPU's cache size");
+    FUSEBOX_CUDA(*api, deviceGetAttribute(&shared, attributeSharedMost, device),
+                 "reading the GPU's shared memory size");
     FUSEBOX_CUDA(*api, deviceTotalMem(&bytes, device), "reading the GPU's memory size");
     gpu.name = name;
     gpu.memoryBytes = bytes;
     gpu.l2Bytes = uint64_t(l2);
+    gpu.sharedBytes = uint64_t(shared);
     gpus.push_back(std::move(gpu));
   }
   return gpus;

@@ -24,7 +24,7 @@ struct GpuInfo {
   int index = 0;
   std::string name;
   int major = 0, minor = 0, multiprocessors = 0;
-  uint64_t memoryBytes = 0, l2Bytes = 0;
+  uint64_t memoryBytes = 0, l2Bytes = 0, sharedBytes = 0; ///< shared memory: that a block can have
   /// The chip kernels are compiled for: sm_90a for compute capability 9.0, sm_80, sm_89, sm_100 likewise.
   std::string chip() const;
   /// The kernels run on it; else problem() says why not.

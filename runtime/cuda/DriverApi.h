@@ -31,7 +31,7 @@ inline constexpr Status success = 0, errorOutOfMemory = 2, errorNotFound = 500, 
 
 /// CUdevice_attribute
 inline constexpr int attributeMultiprocessors = 16, attributeL2Bytes = 38, attributeMajor = 75,
-                     attributeMinor = 76;
+                     attributeMinor = 76, attributeSharedMost = 97;
 /// CUfunction_attribute
 inline constexpr int functionSharedBytes = 1, functionLocalBytes = 3, functionRegisters = 4,
                      functionMaxDynamicShared = 8;

@@ -104,7 +104,7 @@ Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound,
                       kernel.blockThreads,
                       1,
                       1,
-                      unsigned(kernel.scratchBytes),
+                      code->sharedBytes[variant.kernel],
                       stream.handle,
                       &attribute,
                       1};

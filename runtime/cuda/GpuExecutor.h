@@ -21,6 +21,9 @@ struct LoadedModules {
   std::shared_ptr<GpuContext> gpu;
   std::vector<ModuleHandle> modules;
   std::vector<Function> kernels; ///< [program.kernels]
+  /// Dynamic shared memory of a block, [program.kernels]: what the plan says, as far as this GPU has it. A
+  /// kernel that wants more on the chip it was made for does with less elsewhere.
+  std::vector<unsigned> sharedBytes;
 
   /// Loads the modules, compiled for this GPU first where the plan has no cubin for it.
   static Result<std::shared_ptr<LoadedModules>> load(const plan::Program &program,

@@ -41,10 +41,12 @@ Result<std::shared_ptr<LoadedModules>> LoadedModules::load(const plan::Program &
     Function function = nullptr;
     FUSEBOX_CUDA(gpu->api, moduleGetFunction(&function, code->modules[kernel.module], kernel.symbol.c_str()),
                  "finding kernel " + kernel.name);
-    if (kernel.scratchBytes)
-      FUSEBOX_CUDA(gpu->api, funcSetAttribute(function, functionMaxDynamicShared, int(kernel.scratchBytes)),
+    const uint64_t shared = std::min(kernel.scratchBytes, gpu->info.sharedBytes);
+    if (shared)
+      FUSEBOX_CUDA(gpu->api, funcSetAttribute(function, functionMaxDynamicShared, int(shared)),
                    "reserving shared memory for kernel " + kernel.name);
     code->kernels.push_back(function);
+    code->sharedBytes.push_back(unsigned(shared));
   }
   return code;
 }

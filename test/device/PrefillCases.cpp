@@ -203,6 +203,7 @@ KernelRequest prefillRequest(int heads, int kvHeads, int headDim, int window, do
            {"headDim", headDim},
            {"type", 3},
            {"window", window},
+           {"stages", headDim == 64 || headDim == 128 ? 4 : 0},
            {"scale", 1 / std::sqrt(headDim)},
            {"softcap", softcap}}};
 }
