@@ -1,4 +1,4 @@
-// The CUDA kernels there are: for each its header, shape constants, contract, limits and launch geometry. The
+// The CUDA kernels there are: for each its header, shape constants, limits and launch geometry. The
 // compiler selects from this table, and codegen makes sources and launches from it. docs/add-a-kernel.md says
 // how to add one.
 #pragma once
@@ -24,8 +24,7 @@ constexpr unsigned maxArgs = 12;
 struct KernelRequest {
   std::string symbol;
   Shape shape;
-  std::string body =
-      {}; ///< CUDA C++ of the struct Body that the kernel applies to each element, if it takes one
+  std::string body = {}; ///< CUDA C++ of the struct Body that it applies to each element, if it takes one
 };
 
 /// The constant `name` of a shape; a constant that is not given is 0.
@@ -35,10 +34,9 @@ inline int64_t shapeInteger(const Shape &shape, const std::string &name) {
 }
 
 struct KernelEntry {
-  const char *symbol;             ///< also the name of the device function fusebox::symbol<Shape>
-  const char *header;             ///< in kernels/cuda
-  const char *does;               ///< one line for `inspect` and the docs
-  const char *contract = "exact"; ///< the rounding points of the operations it computes; see docs/numerics.md
+  const char *symbol; ///< also the name of the device function fusebox::symbol<Shape>
+  const char *header; ///< in kernels/cuda
+  const char *does;   ///< one line for `inspect` and the docs
   std::vector<const char *> integers, reals = {}; ///< the shape constants
   bool takesBody = false; ///< a generated pointwise body, of what the kernel computes or reads
   unsigned blockThreads = 256;

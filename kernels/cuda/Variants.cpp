@@ -131,6 +131,8 @@ Result<KernelVariant> makeVariant(KernelRequest request, uint32_t maxRows, const
   const KernelEntry *entry = findKernel(request.symbol);
   if (!entry)
     return unsupported(request.symbol, "is not in kernels/cuda");
+  if (maxRows > entry->maxRows)
+    return unsupported(request.symbol, "takes at most " + std::to_string(entry->maxRows) + " rows");
   // The constants the kernel knows, in the order of its entry, and nothing else.
   Shape shape;
   for (const auto *names : {&entry->integers, &entry->reals})

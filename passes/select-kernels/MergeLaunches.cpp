@@ -95,7 +95,7 @@ private:
     if (LaunchNode user = onlyUser(products[0]); user && user.isPointwise()) {
       PointwiseTree tree = treeOf(rootOf(user), isTensorProduct);
       bool same = tree.products.size() == products.size() && (products.size() == 1 || isPair(tree));
-      if (same && mergeTree(tree, &norm))
+      if (same && (mergeTree(tree, &norm) || mergeTree(tree, nullptr)))
         return;
     }
     if (!mergeProducts(products, &norm) && products.size() > 1)
