@@ -25,7 +25,8 @@ GpuContext::~GpuContext() {
 
 Result<void> GpuContext::enter() const {
   if (abandoned)
-    return internalError("a kernel on " + info.name + " has not returned; end the program to use the GPU again");
+    return internalError("a kernel on " + info.name +
+                         " has not returned; end the program to use the GPU again");
   FUSEBOX_CUDA(api, contextSetCurrent(context), "entering the context of " + info.name);
   return {};
 }

@@ -18,8 +18,8 @@ public:
 
   /// Makes the context current on this thread: before every driver call.
   Result<void> enter() const;
-  /// A kernel of the context never returned: any call that frees or waits would not return either. From now on
-  /// enter() fails, and what the context holds is left to the end of the process.
+  /// A kernel of the context never returned: any call that frees or waits would not return either. From now
+  /// on enter() fails, and what the context holds is left to the end of the process.
   void abandon() { abandoned = true; }
 
   const DriverApi &api;

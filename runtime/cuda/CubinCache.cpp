@@ -11,14 +11,17 @@
 
 namespace fusebox::cuda {
 
-/// Where the cubin of a source lies; empty without a cache folder.
-static std::string cachePath(const std::string &source, const std::string &chip, const std::string &version) {
+/// Where the cubin of a kernel lies; empty without a cache folder.
+static std::string cachePath(const KernelText &kernel, const std::string &chip, const std::string &version) {
   std::string folder = cacheFolder();
   if (folder.empty())
     return {};
   Hasher hasher;
-  for (const std::string *part : {&source, &chip, &version}) {
-    hasher.add(*part);
+  std::vector<std::string> parts = compileFlags(chip, kernel.options);
+  parts.push_back(kernel.source);
+  parts.push_back(version);
+  for (const std::string &part : parts) {
+    hasher.add(part);
     hasher.add(std::string_view("\0", 1));
   }
   return folder + "/cubins/" + hasher.digest128() + ".cubin";
@@ -26,11 +29,12 @@ static std::string cachePath(const std::string &source, const std::string &chip,
 
 static Result<std::vector<std::byte>> compileOne(const KernelText &kernel, const std::string &chip,
                                                  const std::string &version) {
-  std::string path = cachePath(kernel.source, chip, version);
+  std::string path = cachePath(kernel, chip, version);
   if (!path.empty())
     if (auto file = MappedFile::open(path))
       return std::vector<std::byte>(file->bytes().begin(), file->bytes().end());
-  FUSEBOX_ASSIGN(CompiledModule compiled, compileCuda(kernel.source, kernel.name + ".cu", chip));
+  FUSEBOX_ASSIGN(CompiledModule compiled,
+                 compileCuda(kernel.source, kernel.name + ".cu", chip, kernel.options));
   // The cache only saves time: a folder that can't be written is no error.
   if (!path.empty() && makeFolders(cacheFolder() + "/cubins"))
     (void)writeFileAtomically(path, compiled.cubin);

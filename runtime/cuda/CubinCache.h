@@ -1,4 +1,5 @@
-// Kernels compiled before: cubins in the cache folder, named by source, options, chip and NVRTC's version.
+// Kernels compiled before: cubins in the cache folder, named by source, options (the chip among them) and
+// NVRTC's version.
 #pragma once
 
 #include "runtime/cuda/Nvrtc.h"
@@ -12,6 +13,7 @@ namespace fusebox::cuda {
 /// One kernel to compile: self-contained CUDA C++, and a name for messages.
 struct KernelText {
   std::string name, source;
+  std::vector<std::string> options = {}; ///< beside those of all kernels
 };
 
 /// Called by one thread at a time; false cancels.

@@ -23,7 +23,7 @@ Result<std::shared_ptr<LoadedModules>> LoadedModules::load(const plan::Program &
   std::vector<KernelText> missing;
   for (const plan::Module &module : program.modules)
     if (!findCubin(module, chip))
-      missing.push_back({module.name, module.source});
+      missing.push_back({module.name, module.source, module.options});
   std::vector<std::vector<std::byte>> compiled;
   if (!missing.empty()) {
     FUSEBOX_ASSIGN(compiled, compileCubins(missing, chip, threads, progress));

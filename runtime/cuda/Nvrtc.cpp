@@ -151,6 +151,13 @@ Result<std::string> nvrtcVersion() {
   return std::to_string(major) + "." + std::to_string(minor);
 }
 
+std::vector<std::string> compileFlags(const std::string &chip, const std::vector<std::string> &more) {
+  std::vector<std::string> flags = {"--gpu-architecture=" + chip, "--std=c++17", "--ptxas-options=-v",
+                                    "--diag-suppress=177"};
+  flags.insert(flags.end(), more.begin(), more.end());
+  return flags;
+}
+
 Result<CompiledModule> compileCuda(const std::string &source, const std::string &name,
                                    const std::string &chip, const std::vector<std::string> &options,
                                    bool wantPtx) {
@@ -161,11 +168,9 @@ Result<CompiledModule> compileCuda(const std::string &source, const std::string 
   if (int status = api.createProgram(&program, source.c_str(), name.c_str(), 0, nullptr, nullptr))
     return internalError("NVRTC: " + name + ": " + api.errorString(status));
 
-  std::vector<std::string> all = {"--gpu-architecture=" + chip, "--std=c++17", "--ptxas-options=-v",
-                                  "--diag-suppress=177"};
-  all.insert(all.end(), options.begin(), options.end());
+  std::vector<std::string> flags = compileFlags(chip, options);
   std::vector<const char *> pointers;
-  for (const std::string &option : all)
+  for (const std::string &option : flags)
     pointers.push_back(option.c_str());
   int status = api.compileProgram(program, int(pointers.size()), pointers.data());
 

@@ -30,6 +30,9 @@ struct CompiledModule {
 /// none.
 Result<std::string> nvrtcVersion();
 
+/// What a source is compiled with for a chip: `more` and what all kernels have.
+std::vector<std::string> compileFlags(const std::string &chip, const std::vector<std::string> &more);
+
 /// Compiles self-contained CUDA C++ for a chip ("sm_90a"). Fails with ErrorKind::Resource if NVRTC is
 /// missing, with ErrorKind::Internal and the compiler's log if the source is wrong. Callable from several
 /// threads at once.

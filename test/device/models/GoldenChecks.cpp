@@ -68,8 +68,11 @@ int checkGoldens(const Options &options) {
     failures += checkBf16(options, name, expected);
     failures += checkF32(options, name, expected);
   }
-  for (const char *name : {"qwen3", "llama-tied", "ernie4_5"})
-    failures += checkIndependence(readPlan(options, name, "bf16"), name, options.goldens + "/" + name);
+  for (const char *name : {"qwen3", "llama-tied", "ernie4_5"}) {
+    plan::PlanReader plan = readPlan(options, name, "bf16");
+    failures += checkIndependence(plan, name, options.goldens + "/" + name);
+    failures += checkSampling(plan, name, options.goldens + "/" + name);
+  }
   return failures;
 }
 

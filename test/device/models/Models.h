@@ -62,6 +62,8 @@ int checkGoldens(const Options &options);
 /// Bits of a token whatever runs beside it and however its prompt was cut; the largest logits as sorting
 /// finds them.
 int checkIndependence(const plan::PlanReader &plan, const std::string &name, const std::string &weights);
+/// Text sampled from what the device finds against text sampled from all logits.
+int checkSampling(const plan::PlanReader &plan, const std::string &name, const std::string &weights);
 /// SmolLM2-135M from its GGUF: five prompts, as the reference continues them.
 int checkSmolLm2(const Options &options, const std::string &gguf);
 /// A kernel that reads outside memory, or one that does not return: the message names it and its node. The

@@ -148,6 +148,7 @@ int main(int argc, char **argv) {
   for (const std::string &model : arguments.models) {
     plan::PlanReader plan = withFilesOf(readPlan(options, lastPart(model), "bf16"), model);
     failures += checkIndependence(plan, lastPart(model), model);
+    failures += checkSampling(plan, lastPart(model), model);
     failures += benchModel(options, plan, model);
   }
   std::printf("%s\n", failures ? (std::to_string(failures) + " checks FAILED").c_str() : "all checks passed");
