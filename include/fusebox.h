@@ -1,8 +1,8 @@
 /* The C interface of Fusebox: compile a model to a plan, open it, run ragged steps, generate text.
  *
- * The command-line tool is built on these functions alone. Every function returns a status, which is also the
- * tool's exit code; on failure fusebox_last_error() says in one line which file, tensor or key is at fault
- * and what to do.
+ * The command-line tool is built on these functions (check and rebalance also on the library that makes their
+ * reports). Every function returns a status, which is also the tool's exit code; on failure
+ * fusebox_last_error() says in one line which file, tensor or key is at fault and what to do.
  *
  * Option structs start with their own size, so that a program built against an older header keeps working:
  * set it with the *_init function, which also fills in the defaults; a null pointer stands for the defaults.
@@ -78,17 +78,19 @@ fusebox_status fusebox_phase_ir(const char *model, const char *phase, const fuse
 /* What is in a plan or model, as JSON: metadata, memory plan, kernels, weights and recipes, remarks. */
 fusebox_status fusebox_describe(const char *model, const fusebox_compile_options *options, char **json);
 
-/* The machine code of one specialised kernel of a model: of the CPU, or of a GPU as by fusebox_emit's "sass". */
+/* The machine code of one specialised kernel of a model: of the CPU, or of a GPU as by fusebox_emit's "sass".
+ */
 fusebox_status fusebox_kernel_asm(const char *model, const char *kernel,
                                   const fusebox_compile_options *options, char **text);
 
-/* Called with each kernel's code: the target it is for ("cuda:sm_90a"), the kernel's name, and text or bytes that are
- * valid during the call. Return nonzero to end. */
+/* Called with each kernel's code: the target it is for ("cuda:sm_90a"), the kernel's name, and text or bytes
+ * that are valid during the call. Return nonzero to end. */
 typedef int (*fusebox_emitted)(void *user, const char *target, const char *kernel, const void *code,
                                size_t size);
 
-/* What was generated for a model's GPU kernels: `form` is "cuda" (source), "ptx" (made anew by NVRTC), "cubin" or
- * "sass" (by the CUDA toolkit's nvdisasm or cuobjdump). `kernel` is one kernel's name, or null for all. */
+/* What was generated for a model's GPU kernels: `form` is "cuda" (source), "ptx" (made anew by NVRTC),
+ * "cubin" or "sass" (by the CUDA toolkit's nvdisasm or cuobjdump). `kernel` is one kernel's name, or null for
+ * all. */
 fusebox_status fusebox_emit(const char *model, const char *form, const char *kernel,
                             const fusebox_compile_options *options, fusebox_emitted emitted, void *user);
 

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 export FUSEBOX_FUZZ_ITERATIONS=${1:-100000}
 
 cmake --preset asan >/dev/null || exit 1
-targets=$(ninja -C build/asan -t targets all | sed -nE 's/^([a-z0-9_-]+-fuzz-test): phony$/\1/p' | sort -u)
+targets=$(ninja -C build/asan -t targets all | sed -nE 's/^([a-z0-9-]+-fuzz-test): phony$/\1/p' | sort -u)
 # shellcheck disable=SC2086 # one word a target
 cmake --build build/asan --target $targets >/dev/null || exit 1
 

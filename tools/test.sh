@@ -94,7 +94,7 @@ build() {
 sanitized_fuzz() {
   cmake --preset asan >"$log" 2>&1 || { cat "$log"; return 1; }
   local targets
-  targets=$(ninja -C build/asan -t targets all | sed -nE 's/^([a-z0-9_-]+-fuzz-test): phony$/\1/p' | sort -u)
+  targets=$(ninja -C build/asan -t targets all | sed -nE 's/^([a-z0-9-]+-fuzz-test): phony$/\1/p' | sort -u)
   [ -n "$targets" ] || { echo "no fuzz tests found"; return 1; }
   # shellcheck disable=SC2086 # one word a target
   build asan --target $targets
