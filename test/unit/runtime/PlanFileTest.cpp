@@ -76,7 +76,8 @@ TEST(PlanFile, EachKindOfTroubleHasItsOwnMessage) {
 
   plan = good;
   put(plan, offsetof(FileHeader, version), formatVersion + 1);
-  EXPECT_THAT(openError(plan).message, HasSubstr("reads format " + std::to_string(formatVersion) + "; update it"));
+  EXPECT_THAT(openError(plan).message,
+              HasSubstr("reads format " + std::to_string(formatVersion) + "; update it"));
   put(plan, offsetof(FileHeader, version), 0);
   EXPECT_THAT(openError(plan).message, HasSubstr("older"));
 
