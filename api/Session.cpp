@@ -137,6 +137,7 @@ void fusebox_generate_options_init(fusebox_generate_options *options) {
   options->min_p = sampling.minP;
   options->repeat_penalty = sampling.repeatPenalty;
   options->repeat_last = sampling.repeatLast;
+  options->certified_lead = -1;
 }
 
 fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, int32_t count,
@@ -149,6 +150,7 @@ fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, in
     request.sampling = {options.temperature,    options.top_k,       options.top_p, options.min_p,
                         options.repeat_penalty, options.repeat_last, options.seed};
     request.maxTokens = options.max_tokens;
+    request.certifiedLead = options.certified_lead;
     request.ignoreEos = options.ignore_eos != 0;
     request.stops.assign(options.stops, options.stops + options.stop_count);
     request.promptProgress = [&](size_t done) { return session->report("prompt", double(done) / count); };
@@ -169,8 +171,13 @@ fusebox_status fusebox_generate(fusebox_session *session, const int32_t *ids, in
     };
     FUSEBOX_ASSIGN(Generation made,
                    fusebox::generate(*sequence, tokenizer, eosIds, {ids, size_t(count)}, request, callback));
-    *generation = {int32_t(made.promptTokens), int32_t(made.generatedTokens), finishReasonName(made.reason),
-                   made.prefillSeconds, made.decodeSeconds};
+    *generation = {int32_t(made.promptTokens),
+                   int32_t(made.generatedTokens),
+                   finishReasonName(made.reason),
+                   made.prefillSeconds,
+                   made.decodeSeconds,
+                   int32_t(made.certifiedTokens),
+                   made.leastLead};
     return {};
   });
 }

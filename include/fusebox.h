@@ -208,6 +208,8 @@ typedef struct fusebox_generate_options {
   const char *const *stops; /* stop strings */
   int32_t stop_count;
   int32_t slot;
+  double
+      certified_lead; /* counts tokens whose largest logit leads the next by more than this; negative: off */
 } fusebox_generate_options;
 
 void fusebox_generate_options_init(fusebox_generate_options *options);
@@ -216,6 +218,8 @@ typedef struct fusebox_generation {
   int32_t prompt_tokens, generated_tokens;
   const char *finish_reason; /* "stop" (an EOS token or stop string), "length", "context", "cancelled" */
   double prefill_seconds, decode_seconds;
+  int32_t certified_tokens; /* with certified_lead */
+  double least_lead;        /* of all generated tokens, with certified_lead */
 } fusebox_generation;
 
 /* Called with each piece of text (whole UTF-8 characters; may be empty) and the id behind it, or -1 for text

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <optional>
+#include <utility>
 
 using namespace fusebox;
 
@@ -63,9 +65,13 @@ namespace {
 /// finds, else from all.
 class NextToken {
 public:
-  NextToken(Sequence &sequence, const SamplingOptions &options, uint32_t vocabulary)
+  /// `leads`: lead() will be asked for.
+  NextToken(Sequence &sequence, const SamplingOptions &options, uint32_t vocabulary, bool leads)
       : sequence(sequence), sampler(options), vocabulary(vocabulary),
-        asked(std::min(sampler.ranksNeeded(), vocabulary)) {}
+        asked(std::min(sampler.ranksNeeded(), vocabulary)) {
+    if (leads && asked == 1)
+      asked = std::min(2u, vocabulary);
+  }
 
   Result<void> append(std::span<const int32_t> tokens, const ChunkDone &done = {}) {
     if (asked == 0) {
@@ -74,6 +80,22 @@ public:
       FUSEBOX_ASSIGN(ranked, sequence.appendRanked(tokens, asked, done));
     }
     return {};
+  }
+
+  /// By how much the largest logit leads the next one.
+  double lead() const {
+    if (asked != 0) {
+      auto top = ranked.row(0);
+      return top.size() < 2 ? std::numeric_limits<double>::infinity()
+                            : double(top[0].value) - double(top[1].value);
+    }
+    double largest = -std::numeric_limits<double>::infinity(), second = largest;
+    for (float logit : logits.row(0))
+      if (logit > largest)
+        second = std::exchange(largest, double(logit));
+      else if (logit > second)
+        second = double(logit);
+    return largest - second;
   }
 
   Result<int32_t> choose(std::span<const int32_t> history) {
@@ -101,6 +123,11 @@ static Result<void> decode(Sequence &sequence, NextToken &next, std::span<const 
                            std::vector<int32_t> history, const GenerateOptions &options, TextStream &text,
                            const OnToken &onToken, Generation &generation) {
   for (;;) {
+    if (options.certifiedLead >= 0) {
+      double lead = next.lead();
+      generation.certifiedTokens += lead > options.certifiedLead;
+      generation.leastLead = generation.generatedTokens == 0 ? lead : std::min(generation.leastLead, lead);
+    }
     FUSEBOX_ASSIGN(int32_t id, next.choose(history));
     ++generation.generatedTokens;
     history.push_back(id);
@@ -136,7 +163,7 @@ Result<Generation> fusebox::generate(Sequence &sequence, const Tokenizer *tokeni
   generation.promptTokens = uint32_t(prompt.size());
   bool cancelled = false;
   auto start = std::chrono::steady_clock::now();
-  NextToken next(sequence, options.sampling, sequence.vocabulary());
+  NextToken next(sequence, options.sampling, sequence.vocabulary(), options.certifiedLead >= 0);
   Result<void> appended = next.append(prompt, [&](size_t done) {
     cancelled = done < prompt.size() &&
                 (!onToken(-1, {}) || (options.promptProgress && !options.promptProgress(done)));

@@ -17,7 +17,10 @@ struct GenerateOptions {
   int32_t maxTokens = -1; ///< negative: until the context is full
   bool ignoreEos = false;
   std::vector<std::string> stops; ///< need a tokenizer
-  ChunkDone promptProgress;       ///< after each chunk of the prompt; false stops as onToken does
+  /// Counts the tokens whose largest logit leads the next one by more than this; negative: leads are not
+  /// taken.
+  double certifiedLead = -1;
+  ChunkDone promptProgress; ///< after each chunk of the prompt; false stops as onToken does
 };
 
 enum class FinishReason { Stop, Length, Context, Cancelled };
@@ -27,6 +30,8 @@ const char *finishReasonName(FinishReason reason);
 struct Generation {
   uint32_t promptTokens = 0, generatedTokens = 0;
   FinishReason reason = FinishReason::Length;
+  uint32_t certifiedTokens = 0;                 ///< with certifiedLead
+  double leastLead = 0;                         ///< of all generated tokens, with certifiedLead
   double prefillSeconds = 0, decodeSeconds = 0; ///< the first token belongs to the prefill
 };
 

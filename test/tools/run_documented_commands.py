@@ -61,6 +61,8 @@ class Sandbox:
             os.symlink(target, os.path.join(folder, name))
         with open(os.path.join(folder, 'ids.txt'), 'w') as f:
             f.write('1, 5, 7\n')
+        with open(os.path.join(folder, 'chapter.txt'), 'w') as f:
+            f.write('What is a fuse? A fuse is a thin wire.\n')
         return folder
 
     def run(self, command, folder):

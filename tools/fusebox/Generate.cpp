@@ -69,6 +69,7 @@ cli::Answer cli::generate(fusebox_session *session, const std::vector<int32_t> &
   options.repeat_last = flags.repeatLast;
   options.seed = flags.seed >= 0 ? uint64_t(flags.seed) : std::random_device()();
   options.ignore_eos = flags.ignoreEos;
+  options.certified_lead = flags.certifiedLead;
   std::vector<const char *> stops;
   for (const std::string &stop : flags.stops)
     stops.push_back(stop.c_str());

@@ -12,6 +12,7 @@ struct GenerateFlags {
   int64_t seed = -1;
   bool ignoreEos = false;
   std::vector<std::string> stops;
+  double certifiedLead = -1; ///< see fusebox_generate_options
 
   void add(CLI::App &command);
 };

@@ -12,7 +12,7 @@ struct RunCommand {
   cli::OpenFlags open;
   cli::GenerateFlags generation;
   std::string model, prompt, file, ids, system;
-  bool raw = false, json = false;
+  bool raw = false, json = false, stats = false;
 
   /// The prompt's ids: given, or the text through the chat template where the model has one.
   std::vector<int32_t> promptIds(fusebox_session *session) const {
@@ -35,7 +35,26 @@ struct RunCommand {
     return cli::tokenize(tokenizer, cli::takeString(rendered), false);
   }
 
-  void run() const {
+  /// Twice the most that rounding at the model's end (final norm and lm_head) can change a logit by, as the
+  /// plan's analysis proves it: a token whose logit leads by more is the one that real numbers would give
+  /// there.
+  double certifiedLead() const {
+    fusebox_compile_options options = open.compile.options();
+    char *text = nullptr;
+    cli::check(fusebox_describe(model.c_str(), &options, &text));
+    cli::endProgress();
+    nlohmann::json description = nlohmann::json::parse(cli::takeString(text));
+    for (const nlohmann::json &verdict : description.value("verdicts", nlohmann::json::array()))
+      if (verdict.at("node") == "logits" && verdict.at("contract") == "exact" &&
+          verdict.at("deviation_worst").is_number())
+        return 2 * verdict.at("deviation_worst").get<double>();
+    cli::fail(FUSEBOX_USAGE, "run: --stats needs the analysis of the weights, and " + model +
+                                 " has none; compile it with --fusion=certified");
+  }
+
+  void run() {
+    if (stats)
+      generation.certifiedLead = certifiedLead();
     cli::Session session = cli::openSession(model, open);
     std::vector<int32_t> tokens = promptIds(session.get());
     cli::Answer answer = cli::generate(session.get(), tokens, generation, !json);
@@ -44,12 +63,19 @@ struct RunCommand {
     else {
       std::printf("\n");
       cli::printClosingLine(answer);
+      if (stats)
+        std::fprintf(
+            stderr,
+            "[certified %d of %d tokens: their largest logit leads by more than %.3g, twice what rounding at "
+            "the model's end can change; least lead %.3g]\n",
+            answer.generation.certified_tokens, answer.generation.generated_tokens, generation.certifiedLead,
+            answer.generation.least_lead);
     }
     if (!std::strcmp(answer.generation.finish_reason, "cancelled"))
       throw cli::Exit{cli::interruptedExitCode};
   }
 
-  static void printJson(const std::vector<int32_t> &tokens, const cli::Answer &answer) {
+  void printJson(const std::vector<int32_t> &tokens, const cli::Answer &answer) const {
     const fusebox_generation &g = answer.generation;
     nlohmann::ordered_json out = {{"prompt_ids", tokens},
                                   {"ids", answer.ids},
@@ -60,6 +86,11 @@ struct RunCommand {
                                     {"prefill_seconds", g.prefill_seconds},
                                     {"generated_tokens", g.generated_tokens},
                                     {"decode_seconds", g.decode_seconds}}}};
+    if (stats)
+      out["stats"] = {{"certified_lead", generation.certifiedLead},
+                      {"certified_tokens", g.certified_tokens},
+                      {"generated_tokens", g.generated_tokens},
+                      {"least_lead", g.least_lead}};
     std::printf("%s\n", cli::dumpJson(out).c_str());
   }
 };
@@ -79,6 +110,9 @@ void cli::addRunCommand(CLI::App &app) {
   sub.add_flag("--raw", command->raw, "no chat template: continue the text as it is");
   sub.add_flag("--json", command->json,
                "print ids, text, finish_reason and timings as JSON instead of streaming");
+  sub.add_flag(
+      "--stats", command->stats,
+      "also say how many tokens are certified: no rounding at the model's end can have changed them");
   command->generation.add(sub);
   command->open.add(sub);
   sub.footer("Examples:\n  fusebox run smollm2.plan -p \"Why is the sky blue?\" -n 200\n"
