@@ -63,6 +63,8 @@ static ordered_json describeKernels(const plan::Program &program) {
   for (size_t i = 0; i < program.kernels.size(); ++i) {
     const plan::Kernel &kernel = program.kernels[i];
     list.push_back({{"name", kernel.name}, {"launches", launches[i]}, {"scratch", kernel.scratchBytes}});
+    if (kernel.product.in != 0)
+      list.back()["or"] = "cuBLASLt";
   }
   return list;
 }

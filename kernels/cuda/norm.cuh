@@ -36,7 +36,7 @@ __device__ __forceinline__ void loadColumns(float (&v)[8], const void *in, u64 b
     v[i] = 0.f;
   if constexpr (Columns % 8 == 0) {
     if (first < Columns)
-      load8<T>(v, in, base + first, base + Columns);
+      load8<T>(v, in, base + first, base + first + 8);
   } else {
 #pragma unroll
     for (int i = 0; i < 8; ++i)
@@ -48,7 +48,7 @@ template <int T, int Columns>
 __device__ __forceinline__ void storeColumns(void *out, u64 base, int first, const float (&v)[8]) {
   if constexpr (Columns % 8 == 0) {
     if (first < Columns)
-      store8<T>(out, base + first, base + Columns, v);
+      store8<T>(out, base + first, base + first + 8, v);
   } else {
 #pragma unroll
     for (int i = 0; i < 8; ++i)
