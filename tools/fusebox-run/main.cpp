@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <future>
 #include <random>
+#include <unistd.h>
 
 using namespace fusebox;
 
@@ -26,6 +27,14 @@ struct Arguments {
   GenerateOptions generate;
   SessionOptions session;
 };
+
+/// One line on a terminal while kernels are compiled for this GPU; wiped at the end.
+bool showProgress(std::string_view stage, double fraction) {
+  if (isatty(STDERR_FILENO))
+    std::fprintf(stderr, fraction < 1 ? "\r\033[K%.*s %3.0f %%" : "\r\033[K", int(stage.size()), stage.data(),
+                 fraction * 100);
+  return !interrupted;
+}
 
 void declare(CLI::App &app, Arguments &a) {
   app.footer("Examples:\n  fusebox-run model.plan -p \"What is a fuse?\"\n"
@@ -128,6 +137,7 @@ Result<FinishReason> run(Arguments &a) {
     return usageError("a prompt is needed: -p TEXT or --ids 1,2,3");
   FUSEBOX_ASSIGN(plan::PlanReader plan, plan::PlanReader::open(a.plan));
   FUSEBOX_ASSIGN(Text text, readText(plan));
+  a.session.progress = showProgress;
   FUSEBOX_ASSIGN(std::unique_ptr<Session> session, Session::open(plan, a.session));
   FUSEBOX_TRY(finishText(text));
   FUSEBOX_ASSIGN(std::vector<int32_t> prompt, promptIds(a, text));
