@@ -59,6 +59,38 @@ int checkF32(const Options &options, const std::string &name, const Expected &ex
                        reference, right, greedy.size()));
 }
 
+/// llama with scales and a soft cap, so with chains of pointwise operations (tools/prepare-gpu.sh): the
+/// plans' CPU programs are the reference, f32 for bf16.
+int checkChains(const Options &options) {
+  const std::string weights = options.goldens + "/llama";
+  std::vector<int32_t> ids = Expected(weights).ids("input_ids");
+  auto onCpu = [&](const char *type) {
+    SessionOptions settings;
+    settings.kind = plan::TargetKind::Cpu;
+    settings.weights.weightsDir = weights;
+    auto session = expect(Session::open(readPlan(options, "chains", type), settings));
+    std::vector<float> logits = logitsOf(*session, ids, ids.size(), false);
+    return std::vector<double>(logits.begin(), logits.end());
+  };
+  std::vector<double> exact = onCpu("f32"), rounded = onCpu("bf16");
+  double reference = relativeError(rounded, exact);
+  int failures = 0;
+  for (const char *type : {"bf16", "f32"}) {
+    auto session = openPlan(readPlan(options, "chains", type), weights);
+    std::vector<float> prefill = logitsOf(*session, ids, ids.size(), false),
+                       decode = logitsOf(*session, ids, 1, false);
+    bool merged =
+        prefill == logitsOf(*session, ids, ids.size(), true) && decode == logitsOf(*session, ids, 1, true);
+    double allowed = std::string_view(type) == "bf16" ? 1.2 * reference : 1e-5;
+    double prefillError = relativeError(prefill, exact), decodeError = relativeError(decode, exact);
+    failures +=
+        report(std::string("chains ") + type, prefillError <= allowed && decodeError <= allowed && merged,
+               format("error to the CPU's f32: prefill %.2e, decode %.2e, CPU bf16 %.2e; %s", prefillError,
+                      decodeError, reference, merged ? "merged = separate launches" : "MERGED DIFFERS"));
+  }
+  return failures;
+}
+
 } // namespace
 
 int checkGoldens(const Options &options) {
@@ -73,7 +105,7 @@ int checkGoldens(const Options &options) {
     failures += checkIndependence(plan, name, options.goldens + "/" + name);
     failures += checkSampling(plan, name, options.goldens + "/" + name);
   }
-  return failures;
+  return failures + checkChains(options);
 }
 
 } // namespace fusebox::gpumodels
