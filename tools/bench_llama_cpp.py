@@ -34,12 +34,13 @@ def main():
     shape = ['-p', str(a.prompt), '-n', str(a.generate), '-t', str(a.threads), '-r', '1']
     fusebox = [ROOT / 'build/release/bin/fusebox', 'bench', a.model or a.gguf, *shape, '--format', 'json', *extra]
     llama = [ROOT / '.cache/llama.cpp/bin/llama-bench', '-m', a.gguf, *shape, '-o', 'json']
-    ours, theirs, bandwidth, weights = {}, {}, [], 0
+    ours, theirs, shares, bandwidth, weights = {}, {}, {}, [], 0
     for _ in range(a.rounds):
         for test, row in rates(fusebox).items():
             ours.setdefault(test, []).append(row['avg_ts'])
             bandwidth.append(row['read_bandwidth'])
             weights = row['weight_bytes']
+            shares.setdefault(test, []).append(row['avg_ts'] * weights / row['read_bandwidth'])
         for test, row in rates(llama).items():
             theirs.setdefault(test, []).append(row['avg_ts'])
     median = statistics.median
@@ -48,7 +49,8 @@ def main():
     print('| test | fusebox tok/s | llama.cpp tok/s | ratio | share of bandwidth |\n|---|---:|---:|---:|---:|')
     for test in ours:
         o, t = ours[test], theirs[test]
-        share = f'{median(o) * weights / median(bandwidth):.0%}' if test.startswith('tg') else ''
+        # Each round's speed against the bandwidth that the same process measured.
+        share = f'{median(shares[test]):.0%}' if test.startswith('tg') else ''
         print(f'| {test} | {median(o):.1f} ({min(o):.1f} … {max(o):.1f}) | {median(t):.1f} ({min(t):.1f} … {max(t):.1f}) '
               f'| {median(o) / median(t):.2f} | {share} |')
 
