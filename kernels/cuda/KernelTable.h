@@ -8,6 +8,7 @@
 
 #include <climits>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,11 +57,11 @@ struct KernelEntry {
 std::span<const KernelEntry> kernelTable();
 const KernelEntry *findKernel(const std::string &symbol);
 
-/// A chip that kernels are compiled for, and how many multiprocessors its usual product has (grids only:
-/// results don't depend on it).
+/// A chip that kernels are compiled for, how many multiprocessors its usual product has, and the shared
+/// memory of one of them in bytes (grids and buffers only: results don't depend on them).
 struct Chip {
   const char *name;
-  unsigned multiprocessors;
+  unsigned multiprocessors, sharedBytes;
 };
 std::span<const Chip> chips();
 const Chip *findChip(const std::string &name);
@@ -68,5 +69,13 @@ const Chip *findChip(const std::string &name);
 /// How linear_skinny cuts a product for a chip: fills stacked and columnTiles of the shape for steps of up to
 /// maxRows (at most 16) rows.
 void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors);
+
+/// Whether a multiprocessor reads more than 512 KB of a product's weights.
+bool takesLong(const Shape &shape, const Chip &chip);
+
+/// The shape of linear_stream for a product of up to maxRows (at most 16) rows: constants of linear_any, and
+/// how the weights pass through shared memory (bits don't depend on that). Nothing if it does not take the
+/// product.
+std::optional<Shape> streamShapeFor(Shape shape, unsigned maxRows, const Chip &chip);
 
 } // namespace fusebox::cuda

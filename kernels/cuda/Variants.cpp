@@ -35,11 +35,30 @@ Shape with(Shape shape, const Shape &more) {
   return shape;
 }
 
+/// Products of few rows whose weights stream through shared memory; none if linear_stream does not take them.
+Result<Variants> streamLinear(const Shape &shape, const Chip &chip) {
+  Variants variants;
+  for (uint32_t rows : {1u, 8u, 16u})
+    if (std::optional<Shape> stream = streamShapeFor(shape, rows, chip)) {
+      FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_stream", *stream}, rows, chip));
+      variants.push_back(std::move(variant));
+    }
+  // All or none: both kernels' bits differ.
+  return variants.size() == 3 ? variants : Variants();
+}
+
 /// Products with bf16 matrices on tensor cores: at memory speed for few rows, in tiles for many.
 Result<Variants> tensorLinear(const Shape &shape, const Chip &chip) {
   Shape common = with(shape, {{"part0", shape.at("out")}});
   Variants variants;
+  // Logits: nothing is merged with them, and their time is that of the memory.
+  if (shapeInteger(shape, "logitsRows") && takesLong(shape, chip)) {
+    FUSEBOX_ASSIGN(variants, streamLinear(shape, chip));
+  }
+  bool streams = !variants.empty();
   for (uint32_t rows : {4u, 8u, 16u}) {
+    if (streams)
+      break;
     Shape skinny = common;
     chooseSkinnyTiles(skinny, rows, chip.multiprocessors);
     if (rows == 4 && !shapeInteger(skinny, "stacked"))
@@ -65,6 +84,10 @@ Result<Variants> linear(const Shape &shape, const Chip &chip) {
     return unsupported("linear", "with " + std::to_string(shapeInteger(shape, "in")) + " columns of " +
                                      std::string(dtypeName(typeOf(shape, "weightType"))));
   Variants variants;
+  if (typeOf(shape, "inType") == DType::BF16 && blockSize(typeOf(shape, "weightType")).elements == 32) {
+    FUSEBOX_ASSIGN(variants, streamLinear(shape, chip));
+  }
+  bool streams = !variants.empty();
   struct Cut {
     uint32_t maxRows;
     double rowTile, warpOutputs;
@@ -72,6 +95,8 @@ Result<Variants> linear(const Shape &shape, const Chip &chip) {
   bool tiles = typeOf(shape, "inType") == DType::BF16 &&
                blockSize(typeOf(shape, "weightType")).elements == 32 && shapeInteger(shape, "in") % 64 == 0;
   for (const Cut &cut : {Cut{1, 1, 2}, Cut{4, 4, 2}, Cut{tiles ? 16 : anyRows, 16, 1}}) {
+    if (streams && cut.maxRows <= 16)
+      continue;
     Shape any = with(shape, {{"rowTile", cut.rowTile}, {"warpOutputs", cut.warpOutputs}});
     FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_any", any}, cut.maxRows, chip));
     variants.push_back(std::move(variant));

@@ -6,6 +6,20 @@ namespace fusebox {
 
 __device__ __forceinline__ u32 sharedAddress(const void *p) { return u32(__cvta_generic_to_shared(p)); }
 
+__device__ __forceinline__ uint4 loadShared(u32 address) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+__device__ __forceinline__ u32 loadSharedWord(u32 address) {
+  u32 v;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
+  return v;
+}
+
 /// Starts a copy of 16 bytes to shared memory, or zeroes them there if !inside.
 __device__ __forceinline__ void copyAsync(u32 to, const void *from, bool inside) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0)

@@ -1,5 +1,6 @@
 // What memory gives: the fastest plain read (the floor of everything else), products with rotated weights in
 // a graph, decode attention over a large cache.
+#include "support/DType.h"
 #include "test/device/ModelShapes.h"
 
 #include <cstdio>
@@ -68,59 +69,64 @@ Case readCase() {
 /// All layers' instances of one product as one graph: weights rotate through more memory than the cache
 /// holds.
 Case productCase(const std::string &name, KernelRequest kernel, int instances) {
-  return {name, {kernel}, [=](Gpu &gpu) {
-            const cuda::Shape &s = kernel.shape;
-            auto value = [&](const char *key) { return size_t(cuda::shapeInteger(s, key)); };
-            auto divideUp = [](size_t a, size_t b) { return (a + b - 1) / b; };
-            size_t outputs = value("stacked") || value("glu") ? 8 : 16;
-            size_t in = value("in"), parts[3] = {value("part0"), value("part1"), value("part2")}, bytes = 0;
-            for (size_t part : parts)
-              bytes += part * in * 2;
-            Memory weights = gpu.allocate(bytes * size_t(instances)),
-                   vectors = gpu.allocate(size_t(16) << 20);
-            fillRandom(gpu, weights);
-            fillRandom(gpu, vectors);
-            DeviceStep step = gpu.step({0}, {5}, {0}, 1);
-            unsigned blocks = 0;
-            auto record = [&] {
-              for (int i = 0; i < instances; ++i) {
-                std::vector<cuda::DevicePtr> args;
-                cuda::DevicePtr weight = weights.address + bytes * size_t(i),
-                                out = vectors.address + (size_t(8) << 20);
-                for (size_t p = 0; p < 3 && parts[p]; ++p)
-                  if (!(value("glu") && p)) {
-                    args.push_back(out);
-                    out += parts[p] * 4;
-                  }
-                args.push_back(vectors.address);
-                for (size_t p = 0; p < 3 && parts[p]; weight += parts[p] * in * 2, ++p)
-                  args.push_back(weight);
-                if (value("norm"))
-                  args.push_back(vectors.address + (size_t(1) << 20));
-                if (kernel.body == residualSum())
-                  args.push_back(vectors.address + (size_t(2) << 20));
-                gpu.launch(kernel, args, step.view, blocks);
+  return {
+      name, {kernel}, [=](Gpu &gpu) {
+        const cuda::Shape &s = kernel.shape;
+        auto value = [&](const char *key) { return size_t(cuda::shapeInteger(s, key)); };
+        auto divideUp = [](size_t a, size_t b) { return (a + b - 1) / b; };
+        bool tiles = kernel.symbol == "linear_skinny";
+        size_t outputs = value("stacked") || value("glu") ? 8 : 16;
+        size_t in = value("in"), parts[3] = {value(tiles ? "part0" : "out"), value("part1"), value("part2")};
+        BlockSize block = blockSize(tiles ? DType::BF16 : DType(value("weightType")));
+        const size_t rowBytes = in / block.elements * block.bytes;
+        size_t bytes = (parts[0] + parts[1] + parts[2]) * rowBytes;
+        Memory weights = gpu.allocate(bytes * size_t(instances)), vectors = gpu.allocate(size_t(16) << 20);
+        fillRandom(gpu, weights);
+        fillRandom(gpu, vectors);
+        DeviceStep step = gpu.step({0}, {5}, {0}, 1);
+        unsigned blocks = 0;
+        auto record = [&] {
+          for (int i = 0; i < instances; ++i) {
+            std::vector<cuda::DevicePtr> args;
+            cuda::DevicePtr weight = weights.address + bytes * size_t(i),
+                            out = vectors.address + (size_t(8) << 20);
+            for (size_t p = 0; p < 3 && parts[p]; ++p)
+              if (!(value("glu") && p)) {
+                args.push_back(out);
+                out += parts[p] * 4;
               }
-            };
-            int inner = std::max(1, int(2e9 / double(bytes * size_t(instances))));
-            double overlapped = gpu.timeGraph(name, record, inner);
-            blocks = unsigned(divideUp(parts[0], outputs) +
-                              (value("glu") ? 0 : divideUp(parts[1], outputs) + divideUp(parts[2], outputs)));
-            double perTile = gpu.timeGraph(name, record, inner);
-            blocks = 0;
-            gpu.dependentLaunch = false;
-            double plain = gpu.timeGraph(name, record, inner);
-            gpu.dependentLaunch = true;
-            double total = double(bytes) * instances;
-            char text[200];
-            std::snprintf(text, sizeof text,
-                          "%6.2f us each, %4.0f GB/s, %5.1f%% of bandwidth; a tile a block %6.2f us; "
-                          "launched one after the other %6.2f us, %5.1f%%",
-                          overlapped * 1e3 / instances, total / overlapped / 1e6,
-                          100 * total / overlapped * 1e3 / measuredBandwidth, perTile * 1e3 / instances,
-                          plain * 1e3 / instances, 100 * total / plain * 1e3 / measuredBandwidth);
-            return Outcome{true, text};
-          }};
+            args.push_back(vectors.address);
+            for (size_t p = 0; p < 3 && parts[p]; weight += parts[p] * rowBytes, ++p)
+              args.push_back(weight);
+            if (value("norm"))
+              args.push_back(vectors.address + (size_t(1) << 20));
+            if (kernel.body == residualSum())
+              args.push_back(vectors.address + (size_t(2) << 20));
+            gpu.launch(kernel, args, step.view, blocks);
+          }
+        };
+        int inner = std::max(1, int(2e9 / double(bytes * size_t(instances))));
+        double overlapped = gpu.timeGraph(name, record, inner);
+        blocks = unsigned(divideUp(parts[0], outputs) +
+                          (value("glu") ? 0 : divideUp(parts[1], outputs) + divideUp(parts[2], outputs)));
+        double perTile = tiles ? gpu.timeGraph(name, record, inner) : 0;
+        blocks = 0;
+        gpu.dependentLaunch = false;
+        double plain = gpu.timeGraph(name, record, inner);
+        gpu.dependentLaunch = true;
+        double total = double(bytes) * instances;
+        char text[200], tileText[48] = "";
+        if (tiles)
+          std::snprintf(tileText, sizeof tileText, " a tile a block %6.2f us;", perTile * 1e3 / instances);
+        std::snprintf(
+            text, sizeof text,
+            "%6.2f us each, %4.0f GB/s, %5.1f%% of bandwidth;%s launched one after the other %6.2f us, "
+            "%5.1f%%",
+            overlapped * 1e3 / instances, total / overlapped / 1e6,
+            100 * total / overlapped * 1e3 / measuredBandwidth, tileText, plain * 1e3 / instances,
+            100 * total / plain * 1e3 / measuredBandwidth);
+        return Outcome{true, text};
+      }};
 }
 
 /// Decode attention of `batch` tokens at a context, over `pools` caches in turn.
@@ -166,8 +172,19 @@ void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
     cases.push_back(productCase(name + " o", attentionOutput(model, 1, multiprocessors), model.layers));
     cases.push_back(productCase(name + " gate up", gateUp(model, 1, multiprocessors), model.layers));
     cases.push_back(productCase(name + " down", down(model, 1, multiprocessors), model.layers));
-    cases.push_back(productCase(name + " logits", logits(model, 1, multiprocessors), 2));
+    cases.push_back(productCase(name + " logits", logits(model, 1), 2));
+    cases.push_back(productCase(name + " logits, 16 rows", logits(model, 16), 2));
   }
+  for (auto [type, typeName] : {std::pair(DType::Q8_0, "Q8_0"), std::pair(DType::Q4_1, "Q4_1")})
+    for (auto [in, out, layers] :
+         {std::tuple(1024, 151936, 2), std::tuple(2048, 5632, 44), std::tuple(5632, 2048, 44)}) {
+      std::string name =
+          std::string(typeName) + " product " + std::to_string(in) + " to " + std::to_string(out);
+      cuda::Shape shape = {{"in", in}, {"out", out}, {"weightType", double(type)}, {"inType", 3}};
+      cases.push_back(productCase(name, streamed(shape, 1), layers));
+      shape["rowTile"] = 1, shape["warpOutputs"] = 2;
+      cases.push_back(productCase(name + ", plain kernel", {"linear_any", shape, roundedSum()}, layers));
+    }
   cases.push_back(attentionCase(modelShapes[0], multiprocessors, 16, 4096, 2));
   cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 4096, 28));
   cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 128, 28));

@@ -20,6 +20,7 @@ struct Case {
 /// Kernels against references in f64 with the rounding points of the contract.
 void addNormCases(std::vector<Case> &cases);
 void addLinearCases(std::vector<Case> &cases);
+void addStreamCases(std::vector<Case> &cases);
 void addHeadCases(std::vector<Case> &cases);
 void addAttentionCases(std::vector<Case> &cases);
 void addPointwiseCases(std::vector<Case> &cases);

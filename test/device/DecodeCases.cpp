@@ -31,7 +31,7 @@ struct DecodeStep {
   Gpu &gpu;
   const ModelShape &m;
   int rows, context, pages;
-  Memory weights, x, q, k, v, normedQ, attended, gated, kv, angleTable, logitsOut, groups, chosen;
+  Memory weights, x, normed, q, k, v, normedQ, attended, gated, kv, angleTable, logitsOut, groups, chosen;
   Memory gains, frequencies;
   size_t layerBytes, poolBytes;
   DeviceStep step;
@@ -51,7 +51,7 @@ struct DecodeStep {
     frequencies = gpu.allocate(4096);
     for (Memory *memory : {&weights, &kv, &gains, &frequencies})
       fillRandom(gpu, *memory);
-    x = gpu.allocate(r * m.hidden * 2);
+    x = gpu.allocate(r * m.hidden * 2), normed = gpu.allocate(r * m.hidden * 2);
     q = gpu.allocate(r * qColumns() * 2), normedQ = gpu.allocate(r * qColumns() * 2),
     attended = gpu.allocate(r * qColumns() * 2);
     k = gpu.allocate(r * kvColumns() * 2), v = gpu.allocate(r * kvColumns() * 2);
@@ -107,8 +107,8 @@ struct DecodeStep {
       layer(l, parts);
     if (!(parts & 64))
       return;
-    gpu.launch(logits(m, rows, gpu.multiprocessors), {logitsOut.address, x.address, table, gains.address},
-               step.view);
+    gpu.launch(finalNorm(m), {normed.address, x.address, gains.address}, step.view);
+    gpu.launch(logits(m, rows), {logitsOut.address, normed.address, table}, step.view);
     gpu.launch(largestGroups(m), {groups.address, logitsOut.address}, step.view);
     gpu.launch(largest(m, 1), {chosen.address, groups.address, logitsOut.address}, step.view);
   }
@@ -124,7 +124,8 @@ std::vector<cuda::KernelRequest> decodeKernels(const ModelShape &m, int rows, in
           attentionOutput(m, rows, multiprocessors),
           gateUp(m, rows, multiprocessors),
           down(m, rows, multiprocessors),
-          logits(m, rows, multiprocessors),
+          finalNorm(m),
+          logits(m, rows),
           largestGroups(m),
           largest(m, 1)};
 }

@@ -58,9 +58,24 @@ inline cuda::KernelRequest gateUp(const ModelShape &m, int rows, unsigned multip
 inline cuda::KernelRequest down(const ModelShape &m, int rows, unsigned multiprocessors) {
   return skinny(m, {{"in", m.intermediate}, {"part0", m.hidden}}, rows, multiprocessors, residualSum());
 }
-inline cuda::KernelRequest logits(const ModelShape &m, int rows, unsigned multiprocessors) {
-  return skinny(m, {{"in", m.hidden}, {"part0", m.vocabulary}, {"norm", 1}}, rows, multiprocessors,
-                roundedSum(/*asF32=*/true));
+inline cuda::KernelRequest finalNorm(const ModelShape &m) {
+  return {"norm",
+          {{"columns", m.hidden},
+           {"groups", 1},
+           {"type", 3},
+           {"gainType", 3},
+           {"roundNormalised", 1},
+           {"eps", 1e-6}}};
+}
+/// A product of linear_stream for up to `rows` rows.
+inline cuda::KernelRequest streamed(cuda::Shape shape, int rows, std::string body = roundedSum()) {
+  unsigned most = rows == 1 ? 1 : rows <= 8 ? 8 : 16;
+  return {"linear_stream", *cuda::streamShapeFor(std::move(shape), most, *cuda::findChip("sm_90a")),
+          std::move(body)};
+}
+inline cuda::KernelRequest logits(const ModelShape &m, int rows) {
+  return streamed({{"in", m.hidden}, {"out", m.vocabulary}, {"weightType", 3}}, rows,
+                  roundedSum(/*asF32=*/true));
 }
 inline cuda::KernelRequest decodeAttention(const ModelShape &m) {
   return {"attention_decode",

@@ -66,6 +66,7 @@ std::vector<Case> checkCases() {
   addNormCases(cases);
   addHeadCases(cases);
   addLinearCases(cases);
+  addStreamCases(cases);
   addAttentionCases(cases);
   addPrefillCases(cases);
   addSelectionCases(cases);
@@ -81,7 +82,7 @@ std::vector<Case> benchCases(unsigned multiprocessors) {
   return cases;
 }
 
-/// Compiles the kernels of all cases into the folder, on two threads.
+/// Compiles the kernels of all cases into the folder, on all cores.
 int compileAll(const Options &options, const std::vector<Case> &cases) {
   std::vector<std::pair<std::string, std::string>> kernels = {{readKernelName, readKernelSource}};
   for (const Case &c : cases)
@@ -92,9 +93,10 @@ int compileAll(const Options &options, const std::vector<Case> &cases) {
   kernels.erase(std::unique(kernels.begin(), kernels.end()), kernels.end());
   KernelStore store(options.cubins);
   std::vector<std::thread> workers;
-  for (size_t w = 0; w < 2; ++w)
+  const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  for (size_t w = 0; w < cores; ++w)
     workers.emplace_back([&, w] {
-      for (size_t i = w; i < kernels.size(); i += 2)
+      for (size_t i = w; i < kernels.size(); i += cores)
         store.cubin(kernels[i].first, kernels[i].second, options.chip);
     });
   for (std::thread &worker : workers)
