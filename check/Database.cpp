@@ -1,15 +1,14 @@
 #include "check/Database.h"
 
 #include "support/AtomicFile.h"
+#include "support/ReadText.h"
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 using namespace fusebox;
 using Json = nlohmann::ordered_json;
@@ -87,15 +86,6 @@ std::string verdictText(const DatabaseEntry &entry) {
   std::string score = entry.score ? fmt::format(" (score {:.3f})", *entry.score) : "";
   return fmt::format("{}{}, certified {} {}", entry.status, score, entry.certifiedStatus,
                      entry.certifiedRegions);
-}
-
-Result<std::string> readText(const std::string &path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream)
-    return modelError(path + ": cannot be read");
-  return text.str();
 }
 
 } // namespace

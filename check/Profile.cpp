@@ -1,11 +1,11 @@
 #include "check/Profile.h"
 
+#include "support/ReadText.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
-#include <fstream>
-#include <sstream>
 #include <yaml-cpp/yaml.h>
 
 using namespace fusebox;
@@ -126,15 +126,6 @@ private:
 
   std::string file;
 };
-
-Result<std::string> readText(const std::string &path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::ostringstream text;
-  text << stream.rdbuf();
-  if (!stream)
-    return modelError(path + ": cannot be read");
-  return text.str();
-}
 
 } // namespace
 
