@@ -20,12 +20,7 @@ public:
       variant.shape.dimensions.assign(entry.fields.begin(), entry.fields.end());
       variant.maxRows = entry.maxRows;
       variant.scratchBytes = int64_t(entry.scratchBytes);
-      for (const plan::GridDim &dim : entry.grid)
-        variant.grid.push_back(
-            plan::DimAttr::get(context, dim.count, plan::RowExtent(dim.extent), int64_t(dim.tile)));
-      while (variant.grid.size() > 1 &&
-             variant.grid.back() == plan::DimAttr::get(context, 1, plan::RowExtent::Fixed, 1))
-        variant.grid.pop_back();
+      variant.grid = gridAttrs(context, entry.grid);
     }
     return variants;
   }

@@ -26,3 +26,14 @@ Result<TargetSpec> TargetSpec::parse(std::string_view text) {
 std::unique_ptr<TargetKernels> fusebox::targetKernels(const TargetSpec &target) {
   return target.kind == plan::DeviceKind::Cpu ? cpuKernels() : cudaKernels(target);
 }
+
+llvm::SmallVector<plan::DimAttr, 3> fusebox::gridAttrs(mlir::MLIRContext *context,
+                                                       llvm::ArrayRef<plan::GridDim> grid) {
+  llvm::SmallVector<plan::DimAttr, 3> dims;
+  for (const plan::GridDim &dim : grid)
+    dims.push_back(plan::DimAttr::get(context, dim.count, plan::RowExtent(dim.extent), int64_t(dim.tile)));
+  plan::DimAttr one = plan::DimAttr::get(context, 1, plan::RowExtent::Fixed, 1);
+  while (dims.size() > 1 && dims.back() == one)
+    dims.pop_back();
+  return dims;
+}

@@ -3,6 +3,7 @@
 
 #include "ir/plan/PlanOps.h"
 #include "passes/select-kernels/KernelPattern.h"
+#include "runtime/plan/Program.h"
 #include "support/Result.h"
 
 #include <memory>
@@ -33,6 +34,9 @@ struct KernelVariant {
   int64_t scratchBytes = 0, blockThreads = 0;
   mlir::FlatSymbolRefAttr body; ///< plan.pointwise that a generated kernel computes, if it takes one
 };
+
+/// A table's grid as attributes; axes of one block at the end are left out.
+llvm::SmallVector<plan::DimAttr, 3> gridAttrs(mlir::MLIRContext *context, llvm::ArrayRef<plan::GridDim> grid);
 
 /// How the `count` largest logits of a row are found: kernels in a chain, each of which takes the results of
 /// those before it, the latest first, and then the logits; with the bytes each leaves for a row. The last

@@ -17,12 +17,8 @@ template <bool Whole> FB_INLINE Pairs loadPairs(const char *row, int64_t first, 
   return pairsFromBits(bits);
 }
 
-/// bf16 activations, bf16 weights.
-struct PairsWay {
-  using Input = Pairs;
-  using Weight = Pairs;
-  static constexpr int64_t step = 32, stepBytes = 64;
-  static constexpr bool scaled = false, minimum = false, quantises = false;
+/// Sums of pairs that a tile keeps in registers.
+struct PairsTile {
 #if defined(__AVX512BF16__)
   static constexpr int tileRows = 4, tileColumns = 6;
 #elif defined(__AVX512F__)
@@ -30,6 +26,14 @@ struct PairsWay {
 #else
   static constexpr int tileRows = 1, tileColumns = 4;
 #endif
+};
+
+/// bf16 activations, bf16 weights.
+struct PairsWay : PairsTile {
+  using Input = Pairs;
+  using Weight = Pairs;
+  static constexpr int64_t step = 32, stepBytes = 64;
+  static constexpr bool scaled = false, minimum = false, quantises = false;
   template <bool Whole> FB_INLINE Pairs loadInput(const char *row, int64_t first, int64_t columns) {
     return loadPairs<Whole>(row, first, columns);
   }
@@ -41,18 +45,11 @@ struct PairsWay {
 };
 
 /// bf16 activations, quantised blocks of type T.
-template <DType T> struct BlockWay {
+template <DType T> struct BlockWay : PairsTile {
   using Input = Pairs;
   using Weight = Pairs;
   static constexpr int64_t step = blockElements, stepBytes = blockSize(T).bytes;
   static constexpr bool scaled = true, minimum = hasMinimum<T>, quantises = false;
-#if defined(__AVX512BF16__)
-  static constexpr int tileRows = 4, tileColumns = 6;
-#elif defined(__AVX512F__)
-  static constexpr int tileRows = 4, tileColumns = 4;
-#else
-  static constexpr int tileRows = 1, tileColumns = 4;
-#endif
   FB_INLINE const char *block(const char *row, int64_t first) {
     return row + first / blockElements * blockSize(T).bytes;
   }
