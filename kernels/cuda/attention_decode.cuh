@@ -160,8 +160,7 @@ template <class S> struct AttentionDecode {
 #pragma unroll
     for (int n = 0; n < 4; ++n)
       top = fmaxf(top, fmaxf(s[n][0], s[n][1]));
-    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+    top = quadMax(top);
     const float base = top == negativeInfinity() ? 0.f : top, shrink = __expf(run.maximum - base);
     run.maximum = top;
     run.sum *= shrink;
@@ -200,8 +199,7 @@ template <class S> struct AttentionDecode {
 
   /// Leaves this warp's span in shared memory.
   __device__ __forceinline__ void storeSpan(Running &run) const {
-    run.sum += __shfl_xor_sync(0xffffffffu, run.sum, 1);
-    run.sum += __shfl_xor_sync(0xffffffffu, run.sum, 2);
+    run.sum = quadSum(run.sum);
     if (t == 0)
       shared.maximum[warp][g] = run.maximum, shared.sum[warp][g] = run.sum;
 #pragma unroll

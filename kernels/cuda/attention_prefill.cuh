@@ -104,8 +104,7 @@ template <class S> struct AttentionPrefill {
             score = negativeInfinity();
           top = fmaxf(top, score);
         }
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+      top = quadMax(top);
       const float base = top == negativeInfinity() ? 0.f : top, shrink = __expf(run.maximum[r] - base);
       run.maximum[r] = top;
       run.sum[r] *= shrink;
@@ -142,8 +141,7 @@ template <class S> struct AttentionPrefill {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float sum = run.sum[r];
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      sum = quadSum(sum);
       const int row = firstRow + warp * 16 + g + r * 8;
       if (row >= endRow)
         continue;

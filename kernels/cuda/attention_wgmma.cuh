@@ -115,8 +115,7 @@ template <class S> struct AttentionWgmma {
 #pragma unroll
       for (int i = 0; i < 16; ++i)
         top = fmaxf(top, s[i / 2 * 4 + r * 2 + i % 2]);
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+      top = quadMax(top);
       // Exactly 1 while the maximum stays, so that a page without any key in sight changes nothing.
       const float base = exponentOf(top), shrink = powerOf2(exponentOf(run.maximum[r]) - base);
       run.maximum[r] = top;
@@ -178,8 +177,7 @@ template <class S> struct AttentionWgmma {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float sum = run.sum[r];
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      sum = quadSum(sum);
       const int row = firstRow + group * 64 + warp * 16 + lane / 4 + r * 8;
       if (row >= endRow)
         continue;

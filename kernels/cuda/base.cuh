@@ -175,6 +175,26 @@ __device__ __forceinline__ float warpSum(float v) {
   return v;
 }
 
+__device__ __forceinline__ float largerOf(float a, float b) { return fmaxf(a, b); }
+__device__ __forceinline__ u64 largerOf(u64 a, u64 b) { return max(a, b); }
+template <class T> __device__ __forceinline__ T warpMax(T v) {
+#pragma unroll
+  for (int o = 16; o; o /= 2)
+    v = largerOf(v, __shfl_xor_sync(0xffffffffu, v, o));
+  return v;
+}
+
+/// Over four neighbouring lanes: those that hold a row of a tensor core's fragment.
+template <class T> __device__ __forceinline__ T quadSum(T v) {
+  v += __shfl_xor_sync(0xffffffffu, v, 1);
+  v += __shfl_xor_sync(0xffffffffu, v, 2);
+  return v;
+}
+__device__ __forceinline__ float quadMax(float v) {
+  v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
+  return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
+}
+
 __device__ constexpr int divideUp(int a, int b) { return (a + b - 1) / b; }
 
 } // namespace fusebox

@@ -183,18 +183,14 @@ template <class S> __device__ void largest(const Args &args, const StepView &ste
 #pragma unroll
     for (int n = 0; n < perThread; ++n)
       top = max(top, ranks[n]);
-#pragma unroll
-    for (int o = 16; o; o /= 2)
-      top = max(top, __shfl_xor_sync(0xffffffffu, top, o));
+    top = warpMax(top);
     if (lane == 0)
       best[warp] = top;
     __syncthreads();
     if (warp)
       return;
     top = best[lane];
-#pragma unroll
-    for (int o = 16; o; o /= 2)
-      top = max(top, __shfl_xor_sync(0xffffffffu, top, o));
+    top = warpMax(top);
     if (lane == 0)
       out[1] = top != 0, out[2] = __float_as_uint(rankedLogit(top)), out[3] = rankedId(top);
   } else {
@@ -242,8 +238,7 @@ template <class S> __device__ void largest(const Args &args, const StepView &ste
     const u64 rank = index < listed ? best[index] : 0;
     for (u32 j = thread % 4; j < listed; j += 4)
       place += best[j] > rank;
-    place += __shfl_xor_sync(0xffffffffu, place, 1);
-    place += __shfl_xor_sync(0xffffffffu, place, 2);
+    place = quadSum(place);
     if (index < listed && thread % 4 == 0)
       out[2 + 2 * place] = __float_as_uint(rankedLogit(rank)), out[3 + 2 * place] = rankedId(rank);
   }

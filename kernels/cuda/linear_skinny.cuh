@@ -151,8 +151,7 @@ template <class S> struct LinearSkinny {
 #pragma unroll
       for (int c = 0; c < perWarp; ++c)
         sum = addSquares(sum, x[c][n]);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      sum = quadSum(sum);
       if (t == 0)
         shared.squares[warp][n * 8 + g] = sum;
     }

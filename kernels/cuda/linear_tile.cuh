@@ -82,21 +82,7 @@ template <class S> struct LinearTile {
 
   __device__ __forceinline__ void run() const {
     float sum[4][4][4] = {};
-#pragma unroll
-    for (int step = 0; step < stages - 1; ++step) {
-      if (step < steps)
-        copyStep(step);
-      commitCopies();
-    }
-#pragma unroll 1
-    for (int step = 0; step < steps; ++step) {
-      waitCopies<stages - 2>();
-      __syncthreads();
-      if (step + stages - 1 < steps)
-        copyStep(step + stages - 1);
-      commitCopies();
-      multiply(sum, step);
-    }
+    throughRing<stages>(steps, [&](int step) { copyStep(step); }, [&](int step) { multiply(sum, step); });
     const int row = firstRow + warp % 2 * 64 + lane / 4, out = firstOut + warp / 2 * 32 + lane % 4 * 2;
 #pragma unroll
     for (int m = 0; m < 4; ++m)

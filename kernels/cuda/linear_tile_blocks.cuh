@@ -38,14 +38,6 @@ template <class S> struct LinearTileBlocks {
     asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(address) : "memory");
     return v;
   }
-  static __device__ __forceinline__ float4 sharedFour(u32 address) {
-    float4 v;
-    asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
-                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                 : "r"(address)
-                 : "memory");
-    return v;
-  }
 
   /// Starts the copies of step `step`: x's rows, then the weights' bytes.
   __device__ __forceinline__ void copyStep(int step) const {
@@ -138,13 +130,13 @@ template <class S> struct LinearTileBlocks {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
         // Of this lane's two columns: scale, least, scale, least.
-        const float4 column = sharedFour(scales + (block * outTile + firstN + n * 8 + lane % 4 * 2) * 8);
+        const uint4 column = loadShared(scales + (block * outTile + firstN + n * 8 + lane % 4 * 2) * 8);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           float &to = sum[m][n][i];
-          to = __fmaf_rn(i % 2 ? column.z : column.x, part[n][i], to);
+          to = __fmaf_rn(__uint_as_float(i % 2 ? column.z : column.x), part[n][i], to);
           if constexpr (hasLeast)
-            to = __fmaf_rn(i % 2 ? column.w : column.y, inputs[i], to);
+            to = __fmaf_rn(__uint_as_float(i % 2 ? column.w : column.y), inputs[i], to);
         }
       }
     }
@@ -164,25 +156,15 @@ template <class S> struct LinearTileBlocks {
 
   __device__ __forceinline__ void run() const {
     float sum[4][4][4] = {};
-#pragma unroll
-    for (int step = 0; step < stages - 1; ++step) {
-      if (step < steps)
-        copyStep(step);
-      commitCopies();
-    }
+    throughRing<stages>(
+        steps, [&](int step) { copyStep(step); },
+        [&](int step) {
+          unpack(step);
+          __syncthreads();
 #pragma unroll 1
-    for (int step = 0; step < steps; ++step) {
-      waitCopies<stages - 2>();
-      __syncthreads();
-      if (step + stages - 1 < steps)
-        copyStep(step + stages - 1);
-      commitCopies();
-      unpack(step);
-      __syncthreads();
-#pragma unroll 1
-      for (int block = 0; block < 2; ++block)
-        multiply(sum, step, block);
-    }
+          for (int block = 0; block < 2; ++block)
+            multiply(sum, step, block);
+        });
     const int row = firstRow + warp % 2 * 64 + lane / 4, out = firstOut + warp / 2 * 32 + lane % 4 * 2;
 #pragma unroll
     for (int m = 0; m < 4; ++m)

@@ -31,6 +31,27 @@ template <int Pending> __device__ __forceinline__ void waitCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
+/// Calls use(step) for each of `steps` steps, whose copies copy(step) started Stages - 1 steps before, into
+/// stage step % Stages of a ring. A block-wide barrier stands before each use.
+template <int Stages, class Copy, class Use>
+__device__ __forceinline__ void throughRing(int steps, Copy copy, Use use) {
+#pragma unroll
+  for (int step = 0; step < Stages - 1; ++step) {
+    if (step < steps)
+      copy(step);
+    commitCopies();
+  }
+#pragma unroll 1
+  for (int step = 0; step < steps; ++step) {
+    waitCopies<Stages - 2>();
+    __syncthreads();
+    if (step + Stages - 1 < steps)
+      copy(step + Stages - 1);
+    commitCopies();
+    use(step);
+  }
+}
+
 /// A tile of rows of `Columns` 2-byte elements. The 16-byte chunks of a row are permuted by the row's number,
 /// so that 8 rows' equal chunks lie in different banks.
 template <int Columns> struct TileLayout {
