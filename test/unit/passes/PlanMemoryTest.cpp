@@ -151,18 +151,25 @@ private:
   }
 };
 
+/// Orders the graph and places its values; failure where a graph reads the loop's argument beside or after
+/// the last call, which is refused, rightly.
+static FailureOr<Lifetimes> placed(RandomGraph &random) {
+  orderByStage(random.graph.getBody().front());
+  ScopedDiagnosticHandler quiet(random.graph.getContext(), [](Diagnostic &) { return success(); });
+  FailureOr<Lifetimes> lifetimes = computeLifetimes(random.graph);
+  if (succeeded(lifetimes))
+    placeRegions(lifetimes->regions);
+  return lifetimes;
+}
+
 TEST(PlanMemory, NeverOverwritesAValueThatIsStillNeeded) {
   unsigned graphs = getenv("FUSEBOX_LONG") ? 100'000 : 2'000, planned = 0;
   for (unsigned seed = 0; seed < graphs; ++seed) {
     RandomGraph random(seed);
-    orderByStage(random.graph.getBody().front());
-    // A graph that reads the loop's argument beside or after the last call is refused, rightly.
-    ScopedDiagnosticHandler quiet(random.graph.getContext(), [](Diagnostic &) { return success(); });
-    FailureOr<Lifetimes> lifetimes = computeLifetimes(random.graph);
+    FailureOr<Lifetimes> lifetimes = placed(random);
     if (failed(lifetimes))
       continue;
     ++planned;
-    placeRegions(lifetimes->regions);
     Simulation(random.graph, *lifetimes);
     ASSERT_FALSE(testing::Test::HasFatalFailure()) << "seed " << seed;
   }
@@ -173,12 +180,9 @@ TEST(PlanMemory, NeverOverwritesAValueThatIsStillNeeded) {
 TEST(PlanMemory, CallsOfOneStageTouchDifferentMemory) {
   for (unsigned seed = 0; seed < 1'000; ++seed) {
     RandomGraph random(seed);
-    orderByStage(random.graph.getBody().front());
-    ScopedDiagnosticHandler quiet(random.graph.getContext(), [](Diagnostic &) { return success(); });
-    FailureOr<Lifetimes> lifetimes = computeLifetimes(random.graph);
+    FailureOr<Lifetimes> lifetimes = placed(random);
     if (failed(lifetimes))
       continue;
-    placeRegions(lifetimes->regions);
     Moments moments = momentsOf(random.graph);
     SmallVector<plan::CallOp> calls;
     random.graph.walk([&](plan::CallOp call) { calls.push_back(call); });
