@@ -29,7 +29,9 @@ template <class S> __device__ void attention_any(const Args &args, const StepVie
     for (int n = warp; n < kvPageTokens; n += 4) {
       float score = 0.f;
       for (int d = lane; d < S::headDim && begin + n <= position; d += 32)
-        score = __fmaf_rn(query[d], load<S::type>(args.p[2], keys + u64(n) * S::headDim + d), score);
+        score = __fmaf_rn(query[d],
+                          load<S::type>(args.p[2], keys + u64(n) * S::headDim + KvLayout<S>::column(n, d)),
+                          score);
       score = __fmul_rn(warpSum(score), S::scale);
       if constexpr (S::softcap > 0.f)
         score = S::softcap * tanhf(score / S::softcap);
@@ -52,9 +54,10 @@ template <class S> __device__ void attention_any(const Args &args, const StepVie
 #pragma unroll
       for (int i = 0; i < perThread; ++i)
         if (const int d = threadIdx.x + i * 128; d < S::headDim)
-          value[i] = __fmaf_rn(
-              rounded, load<S::type>(args.p[2], keys + KvLayout<S>::valueOffset + u64(n) * S::headDim + d),
-              value[i]);
+          value[i] = __fmaf_rn(rounded,
+                               load<S::type>(args.p[2], keys + KvLayout<S>::valueOffset +
+                                                            u64(n) * S::headDim + KvLayout<S>::column(n, d)),
+                               value[i]);
     }
   }
 #pragma unroll

@@ -106,7 +106,8 @@ template <class S> struct AttentionDecode {
     for (int c = 0; c < chunks; ++c)
 #pragma unroll
       for (int n = 0; n < 4; ++n)
-        block.k[n][c] = streamVector(keys + u64(n * 8 + g) * S::headDim + c * 32 + t * 8);
+        block.k[n][c] =
+            streamVector(keys + u64(n * 8 + g) * S::headDim + KvLayout<S>::column(g, c * 32 + t * 8));
   }
 
   /// Values of keys 2t, 2t+1, 2t+8, 2t+9 of half block b; keys that the token does not see read as 0.
@@ -120,9 +121,10 @@ template <class S> struct AttentionDecode {
       const int at = 2 * t + (i & 1) + (i >> 1) * 8;
 #pragma unroll
       for (int h = 0; h < halves; ++h)
-        block.v[b][i][h] = key + 16 * b + at <= position
-                               ? streamVector(values + u64(at) * S::headDim + h * 64 + g * 8)
-                               : uint4{0, 0, 0, 0};
+        block.v[b][i][h] =
+            key + 16 * b + at <= position
+                ? streamVector(values + u64(at) * S::headDim + KvLayout<S>::column(at, h * 64 + g * 8))
+                : uint4{0, 0, 0, 0};
     }
   }
 
@@ -277,11 +279,20 @@ template <class S> struct AttentionDecode {
       const int head = i / S::headDim, d = i % S::headDim;
       const float *from = scratch(item, head, 0) + 2 + d;
       float x = 0.f, y = 0.f;
-#pragma unroll 8
-      for (int split = 0; split < item.splits; ++split) {
-        const float2 value = __ldcg(reinterpret_cast<const float2 *>(from + split * record));
-        x = __fmaf_rn(value.x, shared.weights[head][split], x);
-        y = __fmaf_rn(value.y, shared.weights[head][split], y);
+      constexpr int together = 16; // loads, before the first is used
+#pragma unroll 1
+      for (int split = 0; split < item.splits; split += together) {
+        float2 value[together];
+#pragma unroll
+        for (int j = 0; j < together; ++j)
+          value[j] = split + j < item.splits
+                         ? __ldcg(reinterpret_cast<const float2 *>(from + (split + j) * record))
+                         : float2{0.f, 0.f};
+#pragma unroll
+        for (int j = 0; j < together; ++j) {
+          x = __fmaf_rn(value[j].x, shared.weights[head][split + j], x);
+          y = __fmaf_rn(value[j].y, shared.weights[head][split + j], y);
+        }
       }
       const u64 at = (u64(item.row) * S::heads + item.firstHead + head) * S::headDim + d;
       store<S::type>(args.p[0], at, x);

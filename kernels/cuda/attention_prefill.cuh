@@ -38,7 +38,7 @@ template <class S> struct AttentionPrefill {
     const u32 to = shared + u32(stage * 2 * tileBytes);
     for (int item = threadIdx.x; item < keys * Layout::chunks; item += 256) {
       const int row = item / Layout::chunks, chunk = item % Layout::chunks;
-      const u16 *source = from + row * dim + chunk * 8;
+      const u16 *source = from + row * dim + KvLayout<S>::column(row, chunk * 8);
       // Keys past the last query may never have been written; they must read as numbers.
       const bool inside = index * keys + row < firstPosition + endRow - firstRow;
       copyAsync(Layout::at(to, row, chunk), source, inside);

@@ -55,7 +55,7 @@ template <class S> struct AttentionWgmma {
 #pragma unroll 1
     for (int i = 0; i < chunks / 4; ++i) {
       const int item = i * 256 + threadIdx.x, row = item / chunks, chunk = item % chunks;
-      const u16 *source = from + row * dim + chunk * 8;
+      const u16 *source = from + row * dim + KvLayout<S>::column(row, chunk * 8);
       // Keys past the last query may never have been written; they must read as numbers.
       const bool inside = index * keys + row < firstPosition + endRow - firstRow;
       copyAsync(place(to, row, chunk), source, inside);

@@ -42,9 +42,8 @@ template <class S> struct PrepareHeads {
     __syncwarp();
   }
 
-  /// Rotates the head and stores it at element `to` of `out`.
-  static __device__ __forceinline__ void rotateHead(float *head, const void *angles, int row, void *out,
-                                                    u64 to) {
+  /// Rotates the head.
+  static __device__ __forceinline__ void rotateHead(float *head, const void *angles, int row) {
     constexpr int half = S::rotaryDim / 2;
     const int lane = threadIdx.x % 32;
     const u64 table = u64(row) * 2 * half;
@@ -52,8 +51,6 @@ template <class S> struct PrepareHeads {
       rotate<S>(head[pairFirst<S>(j)], head[pairSecond<S>(j)], load<S::anglesType>(angles, table + j),
                 load<S::anglesType>(angles, table + half + j));
     __syncwarp();
-    for (int k = lane * 2; k < S::headDim; k += 64)
-      *reinterpret_cast<u32 *>(static_cast<u16 *>(out) + to + k) = packBf16(head[k], head[k + 1]);
   }
 
   static __device__ void run(const Args &args, const StepView &step) {
@@ -64,16 +61,22 @@ template <class S> struct PrepareHeads {
     if (index < S::heads) {
       const u64 at = (u64(row) * S::heads + index) * S::headDim;
       normHead(args.p[2], at, args.p[6], head);
-      rotateHead(head, args.p[5], row, args.p[0], at);
+      rotateHead(head, args.p[5], row);
+      for (int k = threadIdx.x % 32 * 2; k < S::headDim; k += 64)
+        *reinterpret_cast<u32 *>(static_cast<u16 *>(args.p[0]) + at + k) = packBf16(head[k], head[k + 1]);
     } else if (index < S::heads + S::kvHeads && position >= 0) {
       const int kvHead = index - S::heads;
       const u64 from = (u64(row) * S::kvHeads + kvHead) * S::headDim;
-      const u64 to = KvLayout<S>::key(pageOf(step, row, position), kvHead, position % kvPageTokens);
+      const int slot = position % kvPageTokens;
+      u16 *to = static_cast<u16 *>(args.p[1]) + KvLayout<S>::key(pageOf(step, row, position), kvHead, slot);
       normHead(args.p[3], from, args.p[7], head);
-      rotateHead(head, args.p[5], row, args.p[1], to);
-      for (int k = threadIdx.x % 32 * 2; k < S::headDim; k += 64)
-        *reinterpret_cast<u32 *>(static_cast<u16 *>(args.p[1]) + to + KvLayout<S>::valueOffset + k) =
+      rotateHead(head, args.p[5], row);
+      for (int k = threadIdx.x % 32 * 2; k < S::headDim; k += 64) {
+        u16 *pair = to + KvLayout<S>::column(slot, k);
+        *reinterpret_cast<u32 *>(pair) = packBf16(head[k], head[k + 1]);
+        *reinterpret_cast<u32 *>(pair + KvLayout<S>::valueOffset) =
             __ldcg(reinterpret_cast<const u32 *>(static_cast<const u16 *>(args.p[4]) + from + k));
+      }
     }
   }
 };

@@ -76,7 +76,9 @@ template <class S> struct PrepareHeadVectors {
       store8<S::type>(args.p[0], query, query + 8, v);
     if (!isKey || position < 0)
       return;
-    const u64 to = KvLayout<S>::key(pageOf(step, row, position), kvHead, position % kvPageTokens) + column;
+    const int slot = position % kvPageTokens;
+    const u64 to =
+        KvLayout<S>::key(pageOf(step, row, position), kvHead, slot) + KvLayout<S>::column(slot, column);
     store8<S::type>(args.p[1], to, to + 8, v);
     store8<S::type>(args.p[1], to + KvLayout<S>::valueOffset, to + KvLayout<S>::valueOffset + 8, value);
   }

@@ -1,5 +1,7 @@
 // The paged KV cache on the device: a page holds 64 tokens of one layer, keys [kvHeads][64][headDim], then
-// values likewise. And the kernel that writes a step's keys and values.
+// values likewise; 8 neighbouring columns lie together, but rows have them in different orders, so that a
+// page's rows can be copied to shared memory as they lie and read there without bank conflicts. And the
+// kernel that writes a step's keys and values.
 #pragma once
 #include "base.cuh"
 
@@ -14,6 +16,11 @@ template <class S> struct KvLayout {
     return page * pageElements + head * headElements + u64(slot) * S::headDim;
   }
   static constexpr u64 valueOffset = S::kvHeads * headElements;
+
+  /// Where column `column` lies in row `slot` of a page.
+  static __device__ __forceinline__ int column(int slot, int column) {
+    return S::headDim % 64 == 0 ? column ^ slot % 8 * 8 : column;
+  }
 };
 
 /// The page of a token's position.
@@ -33,7 +40,8 @@ template <class S> __device__ void kv_write(const Args &args, const StepView &st
   const int page = pageOf(step, row, position);
   constexpr int columns = S::kvHeads * S::headDim;
   for (int i = threadIdx.x; i < columns; i += blockDim.x) {
-    const u64 to = KvLayout<S>::key(page, i / S::headDim, position % kvPageTokens) + i % S::headDim;
+    const int slot = position % kvPageTokens;
+    const u64 to = KvLayout<S>::key(page, i / S::headDim, slot) + KvLayout<S>::column(slot, i % S::headDim);
     store<S::type>(args.p[0], to, load<S::type>(args.p[1], u64(row) * columns + i));
     store<S::type>(args.p[0], to + KvLayout<S>::valueOffset,
                    load<S::type>(args.p[2], u64(row) * columns + i));

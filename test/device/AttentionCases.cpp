@@ -38,10 +38,10 @@ struct AttentionData {
     pool = randomBf16(size_t(rows) * maxPages * 2 * form.kvHeads * 64 * form.headDim, 2);
   }
 
-  size_t element(int sequence, int head, int key, bool value) const {
+  size_t element(int sequence, int head, int key, bool value, int column) const {
     size_t page = size_t(sequence) * maxPages + size_t(key) / 64;
     return ((page * 2 + value) * form.kvHeads + size_t(head)) * 64 * form.headDim +
-           size_t(key) % 64 * form.headDim;
+           size_t(key) % 64 * form.headDim + cachedColumn(form.headDim, key, column);
   }
 
   /// Result of one head in f64 (no rounding inside).
@@ -54,7 +54,7 @@ struct AttentionData {
       double s = 0;
       for (int d = 0; d < form.headDim; ++d)
         s += bf16Value(q[(size_t(row) * form.heads + head) * form.headDim + d]) *
-             bf16Value(pool[element(row, kvHead, key, false) + d]);
+             bf16Value(pool[element(row, kvHead, key, false, d)]);
       s /= std::sqrt(form.headDim);
       if (form.softcap > 0)
         s = form.softcap * std::tanh(s / form.softcap);
@@ -65,7 +65,7 @@ struct AttentionData {
       double p = std::exp(scores[size_t(key - first)] - top);
       sum += p;
       for (int d = 0; d < form.headDim; ++d)
-        out[size_t(d)] += p * bf16Value(pool[element(row, kvHead, key, true) + d]);
+        out[size_t(d)] += p * bf16Value(pool[element(row, kvHead, key, true, d)]);
     }
     for (double &v : out)
       v /= sum;

@@ -147,10 +147,10 @@ struct PrefillRun {
     return {all.begin() + ptrdiff_t(5 * row), all.end()};
   }
 
-  size_t element(int kvHead, int key, bool value) const {
+  size_t element(int kvHead, int key, bool value, int column) const {
     size_t page = size_t(pages) + size_t(key) / 64;
     return ((page * 2 + value) * form.kvHeads + size_t(kvHead)) * 64 * form.headDim +
-           size_t(key) % 64 * form.headDim;
+           size_t(key) % 64 * form.headDim + cachedColumn(form.headDim, key, column);
   }
 
   void compareHead(int token, int head, const uint16_t *got, Comparison &comparison) const {
@@ -162,7 +162,7 @@ struct PrefillRun {
       double s = 0;
       for (int d = 0; d < form.headDim; ++d)
         s += bf16Value(q[(size_t(token) * form.heads + head) * form.headDim + d]) *
-             bf16Value(pool[element(kvHead, key, false) + d]);
+             bf16Value(pool[element(kvHead, key, false, d)]);
       s /= std::sqrt(form.headDim);
       scores.push_back(form.softcap > 0 ? form.softcap * std::tanh(s / form.softcap) : s);
       top = std::max(top, scores.back());
@@ -171,7 +171,7 @@ struct PrefillRun {
       double p = std::exp(scores[size_t(key - first)] - top);
       sum += p;
       for (int d = 0; d < form.headDim; ++d)
-        out[size_t(d)] += p * bf16Value(pool[element(kvHead, key, true) + d]);
+        out[size_t(d)] += p * bf16Value(pool[element(kvHead, key, true, d)]);
     }
     for (int d = 0; d < form.headDim; ++d)
       comparison.add(bf16Value(got[d]), out[size_t(d)] / sum, 0x1p-7);

@@ -46,6 +46,11 @@ struct Comparison {
   }
 };
 
+/// Where a column of a key or value lies in its row of the cache (kernels/cuda/kv_cache.cuh).
+inline size_t cachedColumn(int headDim, int key, int column) {
+  return size_t(headDim % 64 == 0 ? column ^ key % 8 * 8 : column);
+}
+
 /// RMS norm of one row as HF computes it: rounded before the gain if `roundNormalised`, then once more.
 inline std::vector<double> referenceNorm(const double *x, const uint16_t *gain, int columns, double eps,
                                          bool roundNormalised, bool onePlus) {
