@@ -75,9 +75,11 @@ LogicalResult DimAttr::verify(function_ref<InFlightDiagnostic()> emitError, int6
 //--------------------------------------------------------------------------------------===//
 
 LogicalResult VariantAttr::verify(function_ref<InFlightDiagnostic()> emitError, FlatSymbolRefAttr kernel,
-                                  int64_t maxRows, ArrayRef<DimAttr> grid) {
+                                  int64_t maxRows, int64_t minKeys, ArrayRef<DimAttr> grid) {
   if (maxRows < 1 || maxRows > std::numeric_limits<uint32_t>::max())
     return emitError() << "a variant is for at least one row";
+  if (minKeys < 0 || minKeys > std::numeric_limits<uint32_t>::max())
+    return emitError() << "a variant is for 0 to 4294967295 keys, not " << minKeys;
   if (grid.empty() || grid.size() > 3)
     return emitError() << "a grid has one to three dimensions, not " << grid.size();
   return success();

@@ -67,13 +67,18 @@ def Plan_VariantAttr : Plan_Attr<"Variant", "variant"> {
   let description = [{
     Variants of a launch ascend in `up_to`; the last has none and takes any number of rows. Of several with the same
     `up_to` the last computes the launch alone, and the first is what a step runs: it computes other launches too, or
-    nothing (a grid of 0) because another launch does.
+    nothing (a grid of 0) because another launch does. One with `from_keys` is for steps whose tokens see at least so
+    many keys, all tokens together, and is passed over in others.
   }];
   let parameters = (ins "::mlir::FlatSymbolRefAttr":$kernel,
                     DefaultValuedParameter<"int64_t", "std::numeric_limits<uint32_t>::max()",
                                            "4294967295 stands for any">:$max_rows,
+                    DefaultValuedParameter<"int64_t", "0">:$min_keys,
                     ArrayRefParameter<"::fusebox::plan::DimAttr">:$grid);
-  let assemblyFormat = "`<` $kernel (`up_to` $max_rows^)? `grid` `[` $grid `]` `>`";
+  let builders = [AttrBuilder<(ins "::mlir::FlatSymbolRefAttr":$kernel, "int64_t":$maxRows,
+                                   "::llvm::ArrayRef<::fusebox::plan::DimAttr>":$grid),
+                              [{ return $_get($_ctxt, kernel, maxRows, 0, grid); }]>];
+  let assemblyFormat = "`<` $kernel (`up_to` $max_rows^)? (`from_keys` $min_keys^)? `grid` `[` $grid `]` `>`";
   let genVerifyDecl = 1;
 }
 

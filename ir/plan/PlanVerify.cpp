@@ -57,12 +57,18 @@ LogicalResult BufferOp::verify() {
 static LogicalResult verifyVariants(Operation *op, ArrayAttr variants) {
   if (variants.empty())
     return op->emitOpError("needs at least one variant");
-  int64_t previous = 0;
+  int64_t previous = 0, keys = 0;
   for (auto variant : variants.getAsRange<VariantAttr>()) {
     if (variant.getMaxRows() < previous)
       return op->emitOpError("has variants that do not ascend in rows");
+    if (variant.getMaxRows() > previous && keys > 0)
+      return op->emitOpError("has no variant for ")
+             << previous << " rows that see fewer than " << keys << " keys";
     previous = variant.getMaxRows();
+    keys = variant.getMinKeys();
   }
+  if (keys > 0)
+    return op->emitOpError("has a last variant for ") << keys << " keys and more; it must take any";
   if (previous != std::numeric_limits<uint32_t>::max())
     return op->emitOpError("has a last variant that takes at most ") << previous << " rows; it must take any";
   return success();

@@ -6,10 +6,11 @@
 
 namespace fusebox::cuda {
 
-/// One way to run a kernel, for at most maxRows rows.
+/// One way to run a kernel, for at most maxRows rows, and steps whose tokens see at least minKeys keys, all
+/// together.
 struct KernelVariant {
   KernelRequest request;
-  uint32_t maxRows = UINT32_MAX;
+  uint32_t maxRows = UINT32_MAX, minKeys = 0;
   plan::GridDim grid[3];
   uint32_t sharedBytes = 0, blockThreads = 0;
 };

@@ -61,6 +61,7 @@ KernelVariant fusebox::toKernelVariant(mlir::MLIRContext *context, const cuda::K
   for (const char *name : kernel->reals)
     variant.shape.dimensions.emplace_back(name, cuda::shapeValue(entry.request.shape, name));
   variant.maxRows = entry.maxRows;
+  variant.minKeys = entry.minKeys;
   variant.scratchBytes = entry.sharedBytes;
   variant.blockThreads = entry.blockThreads;
   variant.grid = gridAttrs(context, entry.grid);

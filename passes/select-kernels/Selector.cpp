@@ -206,8 +206,8 @@ LogicalResult Selector::emitCall(Operation *op, const KernelRequest &request) {
   SmallVector<Attribute> variantAttrs, args, nodes;
   for (KernelVariant &variant : *variants) {
     variant.body = body;
-    variantAttrs.push_back(
-        plan::VariantAttr::get(op->getContext(), records.kernel(variant), variant.maxRows, variant.grid));
+    variantAttrs.push_back(plan::VariantAttr::get(op->getContext(), records.kernel(variant), variant.maxRows,
+                                                  variant.minKeys, variant.grid));
   }
 
   SmallVector<Value> operands, results;

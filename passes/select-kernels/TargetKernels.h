@@ -25,11 +25,11 @@ struct TargetSpec {
   std::string name() const { return (kind == plan::DeviceKind::Cpu ? "cpu:" : "cuda:") + label; }
 };
 
-/// One way to run a kernel: for at most `maxRows` rows.
+/// One way to run a kernel: for at most `maxRows` rows, and steps whose tokens see at least `minKeys` keys.
 struct KernelVariant {
   std::string kernel; ///< template, e.g. "linear_gemv"
   KernelShape shape;  ///< with what the target adds, e.g. tile sizes
-  int64_t maxRows = UINT32_MAX;
+  int64_t maxRows = UINT32_MAX, minKeys = 0;
   llvm::SmallVector<plan::DimAttr, 3> grid;
   int64_t scratchBytes = 0, blockThreads = 0;
   mlir::FlatSymbolRefAttr body; ///< plan.pointwise that a generated kernel computes, if it takes one

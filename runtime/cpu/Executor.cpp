@@ -67,8 +67,9 @@ void Executor::findWeightsAhead() {
 void Executor::choose(const StepView &step, bool alone) {
   const plan::Program &program = *code.program;
   choices.clear();
+  const uint64_t keys = keysSeen(step);
   for (const plan::Launch &launch : program.launches) {
-    const plan::Variant &variant = selectVariant(launch, step, alone);
+    const plan::Variant &variant = selectVariant(launch, step, keys, alone);
     uint64_t tasks =
         gridSize(variant.grid[0], step) * gridSize(variant.grid[1], step) * gridSize(variant.grid[2], step);
     if (extentUnits(step, launch.rows) == 0)

@@ -45,6 +45,11 @@ Result<void> GpuExecutor::flatten() {
     if (launch.args.size() > Args::most)
       return modelError("launch " + launch.name + " has " + std::to_string(launch.args.size()) +
                         " arguments, a GPU kernel takes at most " + std::to_string(Args::most));
+  for (const plan::Launch &launch : program.launches)
+    for (const plan::Variant &variant : launch.variants)
+      if (variant.minKeys > 0 &&
+          std::find(keyLimits.begin(), keyLimits.end(), variant.minKeys) == keyLimits.end())
+        keyLimits.push_back(variant.minKeys);
   plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block) {
     BoundLaunch &bound = launches.emplace_back(BoundLaunch{index, layer, block, {}});
     const plan::Launch &launch = program.launches[index];
@@ -83,7 +88,7 @@ Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound,
   const plan::Launch &launch = program.launches[bound.launch];
   if (launch.selects != 0 && launch.selects != selection)
     return false;
-  const plan::Variant &variant = selectVariant(launch, step, alone);
+  const plan::Variant &variant = selectVariant(launch, step, keys, alone);
   uint64_t blocks[3];
   for (unsigned axis = 0; axis < 3; ++axis)
     blocks[axis] = gridSize(variant.grid[axis], step);
@@ -132,7 +137,7 @@ Result<void> GpuExecutor::launchAlone(GpuStream &stream, const StepView &step,
                                       const LaunchObserver &observer) {
   for (const BoundLaunch &bound : launches) {
     const plan::Launch &launch = code->program->launches[bound.launch];
-    const plan::Variant &variant = selectVariant(launch, step, bool(observer));
+    const plan::Variant &variant = selectVariant(launch, step, keys, bool(observer));
     stream.describe("kernel " + code->program->kernels[variant.kernel].name + " for " +
                     nodeName(bound.block, bound.layer, launch.name));
     FUSEBOX_ASSIGN(bool launched, launchOne(stream, bound, step, bool(observer)));
@@ -145,8 +150,10 @@ Result<void> GpuExecutor::launchAlone(GpuStream &stream, const StepView &step,
 
 /// The graph of a step's size, captured if this is the first step of it.
 Result<GraphExec> GpuExecutor::capture(GpuStream &stream, const StepView &step) {
-  CapturedStep &entry =
-      graphs[{step.tokens, step.sequences, step.logitsRows, step.maxPages, int32_t(selection)}];
+  auto reached =
+      std::count_if(keyLimits.begin(), keyLimits.end(), [&](uint32_t limit) { return limit <= keys; });
+  CapturedStep &entry = graphs[{step.tokens, step.sequences, step.logitsRows, step.maxPages,
+                                int32_t(selection), int32_t(reached)}];
   entry.lastUse = ++uses;
   if (entry.exec)
     return entry.exec;
@@ -180,6 +187,7 @@ Result<void> GpuExecutor::run(GpuStream &stream, const StepView &step, const Lau
     return value && std::string_view(value) == "1";
   }();
   selection = wanted;
+  keys = keysSeen(step);
   FUSEBOX_TRY(code->gpu->enter());
   FUSEBOX_ASSIGN(StepView placed, placeStep(stream, step));
   if (observer || oneAtATime)

@@ -73,7 +73,8 @@ private:
     Args args;
   };
   /// What a captured graph depends on.
-  using StepSize = std::array<int32_t, 5>; ///< tokens, sequences, logits rows, pages, selection
+  using StepSize =
+      std::array<int32_t, 6>; ///< tokens, sequences, logits rows, pages, selection, long variants
   struct CapturedStep {
     GraphExec exec = nullptr;
     uint64_t lastUse = 0;
@@ -88,7 +89,9 @@ private:
   std::vector<int32_t> packed; ///< a step's arrays on their way
   std::map<StepSize, CapturedStep> graphs;
   uint64_t uses = 0;
-  uint32_t selection = 0; ///< of the step under way
+  std::vector<uint32_t> keyLimits; ///< of the program's variants, each once
+  uint32_t selection = 0;          ///< of the step under way
+  uint64_t keys = 0;               ///< that its tokens see
 
   Result<void> flatten();
   Result<StepView> placeStep(GpuStream &stream, const StepView &step);

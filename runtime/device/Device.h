@@ -193,14 +193,24 @@ inline uint64_t gridSize(const plan::GridDim &dim, const StepView &step) {
   return uint64_t(dim.count) * ((extentUnits(step, dim.extent) + dim.tile - 1) / dim.tile);
 }
 
-/// The variant of a launch for a step: the first whose maxRows suffices; when the launch must run `alone`, so
-/// that every value is there to be seen, the last with that maxRows.
-inline const plan::Variant &selectVariant(const plan::Launch &launch, const StepView &step,
+/// Keys that the tokens of a step see, all together, if no window hides some. The step's arrays must be the
+/// host's.
+inline uint64_t keysSeen(const StepView &step) {
+  uint64_t keys = 0;
+  for (int32_t token = 0; token < step.tokens; ++token)
+    keys += uint64_t(step.position[token] + 1); // padding is at -1
+  return keys;
+}
+
+/// The variant of a launch for a step whose tokens see `keys` keys: the first whose maxRows and minKeys
+/// suffice; when the launch must run `alone`, so that every value is there to be seen, the last with that
+/// maxRows.
+inline const plan::Variant &selectVariant(const plan::Launch &launch, const StepView &step, uint64_t keys,
                                           bool alone = false) {
   uint64_t rows = extentUnits(step, launch.rows);
   const std::vector<plan::Variant> &variants = launch.variants;
   size_t choice = 0;
-  while (choice + 1 < variants.size() && variants[choice].maxRows < rows)
+  while (choice + 1 < variants.size() && (variants[choice].maxRows < rows || variants[choice].minKeys > keys))
     ++choice;
   while (alone && choice + 1 < variants.size() && variants[choice + 1].maxRows == variants[choice].maxRows)
     ++choice;

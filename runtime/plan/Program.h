@@ -143,6 +143,7 @@ struct GridDim {
 /// one.
 struct Variant {
   uint32_t maxRows = UINT32_MAX;
+  uint32_t minKeys = 0; ///< that the step's tokens see, all together
   uint32_t kernel = 0;
   GridDim grid[3]; ///< CPU uses grid[0] × grid[1] × grid[2] tasks
 };

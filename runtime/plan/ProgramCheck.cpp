@@ -176,17 +176,19 @@ private:
   void checkLaunch(const Launch &launch) {
     require(launch.device == 0, "device must be 0");
     require(!launch.variants.empty(), "a launch has no variant");
-    uint64_t previous = 0;
+    uint64_t previous = 0, keys = 0;
     for (const Variant &variant : launch.variants) {
       require(variant.kernel < p.kernels.size(), "a variant names a kernel that does not exist");
       require(variant.maxRows >= previous && variant.maxRows > 0,
               "variants are not in ascending order of maxRows");
+      require(variant.maxRows == previous || keys == 0, "a launch has no variant for steps of few keys");
       previous = variant.maxRows;
+      keys = variant.minKeys;
       if (variant.kernel < p.kernels.size())
         checkProduct(launch, p.kernels[variant.kernel].product);
       checkGrid(variant);
     }
-    require(previous == UINT32_MAX, "the last variant must take any number of rows");
+    require(previous == UINT32_MAX && keys == 0, "the last variant must take any number of rows and keys");
     for (const Arg &arg : launch.args)
       checkArg(arg);
     for (const NodeValue &value : launch.values)

@@ -102,6 +102,30 @@ plan.program @p model {} {
   plan.target @cpu cpu "x86-64-v3" features ""
   plan.kernel @k = "kernel" {} on @cpu
   plan.graph {
+    // expected-error@+1 {{has no variant for 8 rows that see fewer than 4096 keys}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k up_to 8 from_keys 4096 grid[<1>]>, #plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.graph {
+    // expected-error@+1 {{has a last variant for 4096 keys and more; it must take any}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k from_keys 4096 grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @cpu cpu "x86-64-v3" features ""
+  plan.kernel @k = "kernel" {} on @cpu
+  plan.graph {
     // expected-error@+1 {{names 0 operands and 1 results in its arguments but has 0 and 2}}
     %a:2 = plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> (tensor<?x4xf32>, tensor<?x4xf32>)
     plan.yield %a#0 : tensor<?x4xf32>

@@ -186,9 +186,9 @@ TEST_F(SessionTest, VariantIsChosenByRows) {
   uint32_t embed = launchNamed(program, "embed");
   StepView step = {};
   step.tokens = 1;
-  EXPECT_EQ(program.kernels[selectVariant(program.launches[embed], step).kernel].symbol, "toy_embed_one");
+  EXPECT_EQ(program.kernels[selectVariant(program.launches[embed], step, 0).kernel].symbol, "toy_embed_one");
   step.tokens = 2;
-  EXPECT_EQ(program.kernels[selectVariant(program.launches[embed], step).kernel].symbol, "toy_embed");
+  EXPECT_EQ(program.kernels[selectVariant(program.launches[embed], step, 0).kernel].symbol, "toy_embed");
 }
 
 TEST_F(SessionTest, ObserverSeesEveryNodeByLayer) {
