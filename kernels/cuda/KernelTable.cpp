@@ -64,6 +64,15 @@ void decodeGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]
   grid[0] = {Extent::Fixed, 1, multiprocessors * (headDim <= 64 ? 3 : 2)};
 }
 
+void attentionStreamGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
+  grid[0] = {Extent::Fixed, 1, multiprocessors * uint32_t(shapeInteger(shape, "blocks"))};
+}
+/// A unit of 4 KB for each of four warps.
+constexpr int64_t attentionUnitBytes = 4 * 4096;
+unsigned attentionStreamShared(const Shape &shape) {
+  return unsigned(shapeInteger(shape, "units") * attentionUnitBytes);
+}
+
 void rankingGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
   grid[0] = {Extent::Fixed, 1, divideUp(shapeInteger(shape, "vocabulary"), 4096)};
   grid[1] = {Extent::LogitsRows, 1, 1};
@@ -209,6 +218,12 @@ std::string decodeShape(const Shape &shape) {
   return headDim == 64 || headDim == 128 ? "" : "headDim must be 64 or 128";
 }
 
+std::string attentionStreamShape(const Shape &shape) {
+  if (shapeInteger(shape, "blocks") < 1 || shapeInteger(shape, "units") < 2)
+    return "a block needs rings of 2 units";
+  return decodeShape(shape);
+}
+
 // Where a merged kernel finds its arguments among those of its launch (base.cuh).
 #define FUSEBOX_PLACES                                                                                       \
   "arranged", "place0", "place1", "place2", "place3", "place4", "place5", "place6", "place7", "place8",      \
@@ -328,6 +343,17 @@ const std::vector<KernelEntry> &table() {
        .maxRows = 16,
        .grid = decodeGrid,
        .accepts = decodeShape},
+      {.symbol = "attention_stream",
+       .header = "attention_stream.cuh",
+       .does = "attention of single tokens over a long context",
+       .integers = {"heads", "kvHeads", "headDim", "type", "window", "blocks", "units"},
+       .reals = {"scale", "softcap"},
+       .blockThreads = 160,
+       .minBlocks = "S::blocks",
+       .maxRows = 16,
+       .grid = attentionStreamGrid,
+       .sharedBytes = attentionStreamShared,
+       .accepts = attentionStreamShape},
       {.symbol = "attention_prefill",
        .header = "attention_prefill.cuh",
        .does = "attention of many tokens, online softmax",
@@ -393,6 +419,20 @@ void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors)
                  tiles < int64_t(multiprocessors) && shapeInteger(shape, "in") % 16 == 0;
   shape["stacked"] = stacked;
   shape["columnTiles"] = divideUp(maxRows, stacked ? 4 : 8);
+}
+
+Shape attentionStreamShapeFor(Shape shape, const Chip &chip) {
+  int64_t headDim = shapeInteger(shape, "headDim"), held = shapeInteger(shape, "heads");
+  held = std::min<int64_t>(8, held / std::max<int64_t>(1, shapeInteger(shape, "kvHeads")));
+  // What a block has beside its rings, and the system's share.
+  int64_t own = 2 * 4 * (held * headDim + 2 * 8) * 4 + 4096;
+  for (int64_t blocks = 3; blocks >= 1; --blocks) {
+    int64_t units = std::min<int64_t>(6, (chip.sharedBytes / blocks - own) / attentionUnitBytes);
+    shape["blocks"] = double(blocks), shape["units"] = double(units);
+    if (units >= 3)
+      break;
+  }
+  return shape;
 }
 
 bool takesLong(const Shape &shape, const Chip &chip) {

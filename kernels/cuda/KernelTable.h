@@ -70,6 +70,10 @@ const Chip *findChip(const std::string &name);
 /// maxRows (at most 16) rows.
 void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors);
 
+/// The shape of attention_stream for a chip: how many blocks share a multiprocessor, and how many units their
+/// rings hold (bits don't depend on that).
+Shape attentionStreamShapeFor(Shape shape, const Chip &chip);
+
 /// Whether a multiprocessor reads more than 512 KB of a product's weights.
 bool takesLong(const Shape &shape, const Chip &chip);
 

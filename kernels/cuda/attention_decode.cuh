@@ -1,32 +1,23 @@
 // Attention of single tokens over the paged KV cache, bf16, at the speed of memory: for decode, and for steps
 // of few tokens. Tensor cores do the products; keys and values go from memory straight into fragments.
 //
-// The context is cut at absolute positions: into splits, a split into 4 equal spans, one a warp, a span into
-// blocks of 32 keys. Scores are f32; within a span a running maximum, exp(s - max) rounded to bf16 before the
-// product with V, sums in f32; spans, then splits are joined in a fixed order and the quotient is rounded
-// once. So the bits depend on the position alone: not on the batch, the grid or the run.
-//
-// The work items (token, kv head, 8 of its query heads, split) are dealt to a grid of any size, so a captured
-// graph serves every length. The next block's keys and values are requested as soon as the registers of the
-// current one's are read, and the first block's before the kernel's input is ready, if they lie in the cache
-// from earlier steps. The block that finishes a row's last split joins them.
+// Keys and values go from memory straight into fragments. The next block's are requested as soon as the
+// registers of the current one's are read, and the first block's before the kernel's input is ready, if they
+// lie in the cache from earlier steps. The block that finishes a row's last split joins them.
 #pragma once
-#include "base.cuh"
-#include "kv_cache.cuh"
+#include "attention_split.cuh"
 
 namespace fusebox {
 
-/// S: heads, kvHeads, headDim (64 or 128), type (bf16), scale, window (0: none), softcap (0: none).
-/// args: out [tokens, heads * headDim], q, kv pool of the layer. At most 16 tokens.
-template <class S> struct AttentionDecode {
-  static constexpr int warps = 4, groupHeads = S::heads / S::kvHeads, headGroups = divideUp(groupHeads, 8);
-  static constexpr int slots = S::kvHeads * headGroups;
-  static constexpr int halves = S::headDim / 64, chunks = S::headDim / 32;
-  static constexpr int minBlocks = S::headDim <= 64 ? 3 : 2;
-  static constexpr int mostRows = 16, maxSplits = 64;
+/// S: as AttentionSplit.
+template <class S> struct AttentionDecode : AttentionSplit<S> {
+  using Split = AttentionSplit<S>;
+  using Split::args, Split::step, Split::warp, Split::lane, Split::g, Split::t;
+  using Split::rowPosition, Split::warps, Split::groupHeads, Split::headGroups, Split::slots,
+      Split::heldHeads, Split::chunks, Split::tiles, Split::mostRows, Split::maxSplits;
+  using typename Split::Cursor, typename Split::Item, typename Split::Running;
+  static constexpr int halves = S::headDim / 64, minBlocks = S::headDim <= 64 ? 3 : 2;
   static constexpr u64 record = S::headDim + 2; ///< of a split: maximum, sum, accumulated values
-  static_assert(S::headDim == 64 || S::headDim == 128,
-                "registers hold the keys and values of no larger head");
 
   struct Shared {
     float values[warps][8][S::headDim];
@@ -35,68 +26,18 @@ template <class S> struct AttentionDecode {
     bool last;
   };
 
-  /// The first key a token may see.
-  static __device__ __forceinline__ int firstKey(int position) {
-    return S::window > 0 ? max(0, position + 1 - S::window) : 0;
-  }
-  /// Tokens of a split: 128 up to 8,192 tokens, then what makes maxSplits of them.
-  static __device__ __forceinline__ int splitTokens(int position) {
-    return divideUp(divideUp(position + 1, maxSplits), 32 * warps) * 32 * warps;
-  }
-
-  /// One item of work, as this warp sees it.
-  struct Item {
-    int row, position, kvHead, firstHead, headCount, slot;
-    int split, firstSplit, splits;
-    int key, end; ///< the next block of this warp's span starts at key; none if key >= end
-  };
-
-  const Args &args;
-  const StepView &step;
   Shared &shared;
-  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  int rowPosition, rowSequence; ///< of row `lane`
 
-  struct Running {
-    float maximum = negativeInfinity(), sum = 0.f; // of head g
-    float values[halves * 4][4] = {};              // heads 2t, 2t+1; d = 64 h + 8 g + j, then + 4
-  };
   struct Block {
     uint4 k[4][chunks], v[2][4][halves];
   };
 
-  /// Item `index` of row `row` and those that follow, or false behind the last. Leaves both at the item.
-  __device__ __forceinline__ bool findItem(Item &item, int &row, int &index) const {
-    for (; row < step.tokens; ++row) {
-      item.position = __shfl_sync(0xffffffffu, rowPosition, row);
-      if (item.position < 0)
-        continue;
-      const int tokens = splitTokens(item.position);
-      item.firstSplit = firstKey(item.position) / tokens;
-      item.splits = item.position / tokens - item.firstSplit + 1;
-      if (index >= slots * item.splits) {
-        index -= slots * item.splits;
-        continue;
-      }
-      item.row = row, item.slot = index % slots, item.split = item.firstSplit + index / slots;
-      item.kvHead = item.slot / headGroups;
-      item.firstHead = item.kvHead * groupHeads + item.slot % headGroups * 8;
-      item.headCount = min(8, groupHeads - item.slot % headGroups * 8);
-      const int span = tokens / warps, begin = item.split * tokens + warp * span;
-      item.key = max(begin, firstKey(item.position) / 32 * 32);
-      item.end = min(begin + span, item.position + 1);
-      return true;
-    }
-    return false;
-  }
-
   /// Where the keys of the item's next block lie.
   __device__ __forceinline__ const u16 *blockAddress(const Item &item) const {
-    const int sequence = __shfl_sync(0xffffffffu, rowSequence, item.row);
-    if (item.key >= item.end)
-      return nullptr;
-    const int page = __ldg(step.blockTable + u64(sequence) * step.maxPages + item.key / kvPageTokens);
-    return static_cast<const u16 *>(args.p[2]) + KvLayout<S>::key(page, item.kvHead, item.key % kvPageTokens);
+    const int page = Split::blockPage(item);
+    return item.key < item.end ? static_cast<const u16 *>(args.p[2]) +
+                                     KvLayout<S>::key(page, item.kvHead, item.key % kvPageTokens)
+                               : nullptr;
   }
 
   __device__ __forceinline__ void loadKeys(Block &block, const u16 *keys) const {
@@ -134,7 +75,7 @@ template <class S> struct AttentionDecode {
     loadValues(block, keys, 1, key, position);
   }
 
-  /// Scores of a block's 32 keys: scaled, capped, masked.
+  /// Scores of a block's 32 keys.
   __device__ __forceinline__ void scores(float (&s)[4][4], const uint4 (&q)[chunks], const Block &block,
                                          int key, int position) const {
 #pragma unroll
@@ -144,41 +85,7 @@ template <class S> struct AttentionDecode {
         mma(s[n], q[c].x, 0u, q[c].y, 0u, block.k[n][c].x, block.k[n][c].y);
         mma(s[n], q[c].z, 0u, q[c].w, 0u, block.k[n][c].z, block.k[n][c].w);
       }
-#pragma unroll
-    for (int n = 0; n < 4; ++n)
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int at = key + n * 8 + 2 * t + i;
-        float score = __fmul_rn(s[n][i], S::scale);
-        if constexpr (S::softcap > 0.f)
-          score = S::softcap * tanhf(score / S::softcap);
-        s[n][i] = at <= position && at >= firstKey(position) ? score : negativeInfinity();
-      }
-  }
-
-  /// Scores to weights, rounded; the running maximum, sum and values follow.
-  __device__ __forceinline__ void weigh(Running &run, const float (&s)[4][4], u32 (&p)[4]) const {
-    float top = run.maximum;
-#pragma unroll
-    for (int n = 0; n < 4; ++n)
-      top = fmaxf(top, fmaxf(s[n][0], s[n][1]));
-    top = quadMax(top);
-    const float base = top == negativeInfinity() ? 0.f : top, shrink = __expf(run.maximum - base);
-    run.maximum = top;
-    run.sum *= shrink;
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const float e0 = __expf(s[n][0] - base), e1 = __expf(s[n][1] - base);
-      run.sum += e0 + e1;
-      p[n] = packBf16(e0, e1);
-    }
-    const float shrink0 = __shfl_sync(0xffffffffu, shrink, 8 * t),
-                shrink1 = __shfl_sync(0xffffffffu, shrink, 8 * t + 4);
-#pragma unroll
-    for (int j = 0; j < halves * 4; ++j) {
-      run.values[j][0] *= shrink0, run.values[j][1] *= shrink1;
-      run.values[j][2] *= shrink0, run.values[j][3] *= shrink1;
-    }
+    Split::finishScores(s, key, position);
   }
 
   /// values += V^T P for 16 keys.
@@ -250,7 +157,7 @@ template <class S> struct AttentionDecode {
       float maximum[maxSplits / 32], sum[maxSplits / 32], top = negativeInfinity(), total = 0.f;
 #pragma unroll
       for (int i = 0; i < maxSplits / 32; ++i) {
-        const int split = i * 32 + threadIdx.x % 32;
+        const int split = i * 32 + lane;
         const bool there = split < item.splits;
         maximum[i] = there ? __ldcg(scratch(item, head, split)) : negativeInfinity();
         sum[i] = there ? __ldcg(scratch(item, head, split) + 1) : 0.f;
@@ -267,7 +174,7 @@ template <class S> struct AttentionDecode {
       total = warpSum(total);
 #pragma unroll
       for (int i = 0; i < maxSplits / 32; ++i)
-        shared.weights[head][i * 32 + threadIdx.x % 32] = __fdividef(maximum[i], total);
+        shared.weights[head][i * 32 + lane] = __fdividef(maximum[i], total);
     }
     __syncthreads();
   }
@@ -315,44 +222,25 @@ template <class S> struct AttentionDecode {
     return shared.last;
   }
 
-  /// Positions and sequences of the rows, a lane each. Steps are on the device before the first kernel
-  /// starts, so this does not wait for the kernel's input.
-  __device__ __forceinline__ void readRows() {
-    const int lane = threadIdx.x % 32;
-    rowPosition = lane < step.tokens ? __ldg(step.position + lane) : -1;
-    rowSequence = lane < step.tokens ? __ldg(step.tokenSequence + lane) : 0;
-  }
-
-  /// Whether the item's next block was in the cache before this step.
-  __device__ __forceinline__ bool isOld(const Item &item) const {
-    const int sequence = __shfl_sync(0xffffffffu, rowSequence, item.row);
-    const int first = __shfl_sync(0xffffffffu, rowPosition, __ldg(step.sequenceStart + sequence));
-    return item.key + 32 <= first;
-  }
-
   __device__ __forceinline__ void run() {
-    readRows();
-    int row = 0, index = blockIdx.x;
-    Item item;
+    Split::readRows();
+    Cursor here = Split::firstItem();
     Block block;
-    bool there = findItem(item, row, index), early = false;
+    bool early = false;
     const u16 *keys = nullptr;
-    if (there) {
-      keys = blockAddress(item);
-      early = isOld(item);
+    if (here.there) {
+      keys = blockAddress(here.item);
+      early = Split::isOld(here.item);
       if (early)
-        loadBlock(block, keys, item.key, item.position);
+        loadBlock(block, keys, here.item.key, here.item.position);
     }
     waitForInputs();
-    if (there && !early)
-      loadBlock(block, keys, item.key, item.position);
-    while (there) {
-      Item next;
-      index += gridDim.x;
-      const bool more = findItem(next, row, index);
-      runItem(item, next, more, block, keys);
-      item = next;
-      there = more;
+    if (here.there && !early)
+      loadBlock(block, keys, here.item.key, here.item.position);
+    while (here.there) {
+      Item item = here.item;
+      Split::nextItem(here);
+      runItem(item, here.item, here.there, block, keys);
     }
   }
 
@@ -360,11 +248,7 @@ template <class S> struct AttentionDecode {
   __device__ __forceinline__ void runItem(Item &item, const Item &next, bool more, Block &block,
                                           const u16 *&keys) {
     uint4 q[chunks];
-    const u16 *query =
-        static_cast<const u16 *>(args.p[1]) + (u64(item.row) * S::heads + item.firstHead + g) * S::headDim;
-#pragma unroll
-    for (int c = 0; c < chunks; ++c)
-      q[c] = g < item.headCount ? loadVector(query + c * 32 + t * 8) : uint4{0, 0, 0, 0};
+    Split::loadQuery(q, item);
     Running run;
     bool loaded = false; ///< the next item's block
     while (item.key < item.end) {
@@ -382,7 +266,7 @@ template <class S> struct AttentionDecode {
       u32 p[4];
       scores(s, q, block, key, item.position);
       loadKeys(block, keys);
-      weigh(run, s, p);
+      Split::weigh(run, s, p);
 #pragma unroll
       for (int b = 0; b < 2; ++b) {
         addValues(run, block.v[b], p[2 * b], p[2 * b + 1]);
@@ -420,7 +304,7 @@ template <class S> __device__ __forceinline__ u32 *AttentionDecode<S>::counter(c
 template <class S> __device__ void attention_decode(const Args &args, const StepView &step) {
   __shared__ typename AttentionDecode<S>::Shared shared;
   letNextStart();
-  AttentionDecode<S>{args, step, shared}.run();
+  AttentionDecode<S>{{args, step}, shared}.run();
 }
 
 } // namespace fusebox

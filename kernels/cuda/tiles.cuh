@@ -14,6 +14,10 @@ __device__ __forceinline__ uint4 loadShared(u32 address) {
                : "memory");
   return v;
 }
+__device__ __forceinline__ void storeShared(u32 address, const uint4 &v) {
+  asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
 __device__ __forceinline__ u32 loadSharedWord(u32 address) {
   u32 v;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");

@@ -129,9 +129,10 @@ Case productCase(const std::string &name, KernelRequest kernel, int instances) {
       }};
 }
 
-/// Decode attention of `batch` tokens at a context, over `pools` caches in turn.
-Case attentionCase(const ModelShape &model, unsigned multiprocessors, int batch, int context, int pools) {
-  KernelRequest kernel = decodeAttention(model);
+/// Attention of `batch` tokens at a context, over `pools` caches in turn, by the kernel a step of so many
+/// keys takes.
+Case attentionCase(const ModelShape &model, int batch, int context, int pools) {
+  KernelRequest kernel = decodeAttention(model, batch * context);
   std::string name =
       std::string(model.name) + " attention, " + std::to_string(batch) + " x " + std::to_string(context);
   return {name, {kernel}, [=](Gpu &gpu) {
@@ -185,11 +186,18 @@ void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
       shape["rowTile"] = 1, shape["warpOutputs"] = 2;
       cases.push_back(productCase(name + ", plain kernel", {"linear_any", shape, roundedSum()}, layers));
     }
-  cases.push_back(attentionCase(modelShapes[0], multiprocessors, 16, 4096, 2));
-  cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 4096, 28));
-  cases.push_back(attentionCase(modelShapes[0], multiprocessors, 1, 128, 28));
-  cases.push_back(attentionCase(modelShapes[1], multiprocessors, 16, 16384, 2));
-  cases.push_back(attentionCase(modelShapes[1], multiprocessors, 1, 2048, 22));
+  cases.push_back(attentionCase(modelShapes[0], 16, 4096, 2));
+  cases.push_back(attentionCase(modelShapes[0], 16, 16384, 1));
+  cases.push_back(attentionCase(modelShapes[0], 16, 1024, 8));
+  cases.push_back(attentionCase(modelShapes[0], 1, 4096, 28));
+  cases.push_back(attentionCase(modelShapes[0], 1, 32768, 3));
+  cases.push_back(attentionCase(modelShapes[0], 1, 128, 28));
+  cases.push_back(attentionCase(modelShapes[1], 16, 16384, 2));
+  cases.push_back(attentionCase(modelShapes[1], 16, 65536, 1));
+  cases.push_back(attentionCase(modelShapes[1], 1, 2048, 22));
+  cases.push_back(attentionCase(modelShapes[2], 16, 16384, 2));
+  cases.push_back(attentionCase(modelShapes[2], 16, 65536, 1));
+  cases.push_back(attentionCase(modelShapes[2], 1, 4096, 18));
 }
 
 } // namespace fusebox::gputest

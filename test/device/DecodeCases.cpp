@@ -90,7 +90,7 @@ struct DecodeStep {
                  {normedQ.address, pool, q.address, k.address, v.address, angleTable.address, gain, gain},
                  step.view);
     if (parts & 4)
-      gpu.launch(decodeAttention(m), {attended.address, normedQ.address, pool}, step.view);
+      gpu.launch(decodeAttention(m, rows * context), {attended.address, normedQ.address, pool}, step.view);
     if (parts & 8)
       gpu.launch(attentionOutput(m, rows, sm), {x.address, attended.address, wo, x.address}, step.view);
     if (parts & 16)
@@ -120,7 +120,7 @@ std::vector<cuda::KernelRequest> decodeKernels(const ModelShape &m, int rows, in
           embedding(m),
           queryKeyValue(m, rows, multiprocessors),
           prepareHeads(m),
-          decodeAttention(m),
+          decodeAttention(m, rows * context),
           attentionOutput(m, rows, multiprocessors),
           gateUp(m, rows, multiprocessors),
           down(m, rows, multiprocessors),

@@ -4,6 +4,8 @@
 #include "test/device/Case.h"
 #include "test/device/Chain.h"
 
+#include "kernels/cuda/Variants.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -77,13 +79,18 @@ inline cuda::KernelRequest logits(const ModelShape &m, int rows) {
   return streamed({{"in", m.hidden}, {"out", m.vocabulary}, {"weightType", 3}}, rows,
                   roundedSum(/*asF32=*/true));
 }
-inline cuda::KernelRequest decodeAttention(const ModelShape &m) {
-  return {"attention_decode",
-          {{"heads", m.heads},
-           {"kvHeads", m.kvHeads},
-           {"headDim", m.headDim},
-           {"type", 3},
-           {"scale", 1 / std::sqrt(m.headDim)}}};
+/// Attention of few tokens that see `keys` keys, all together.
+inline cuda::KernelRequest decodeAttention(const ModelShape &m, int keys) {
+  cuda::Shape shape = {{"heads", m.heads},
+                       {"kvHeads", m.kvHeads},
+                       {"headDim", m.headDim},
+                       {"type", 3},
+                       {"scale", 1 / std::sqrt(m.headDim)}};
+  auto variants = cuda::kernelVariants("attention", shape, plan::Extent::Tokens, *cuda::findChip("sm_90a"));
+  for (const cuda::KernelVariant &variant : expect(std::move(variants)))
+    if (variant.minKeys <= unsigned(keys))
+      return variant.request;
+  fail("no kernel for attention");
 }
 inline cuda::KernelRequest prepareHeads(const ModelShape &m) {
   return {"prepare_heads",
