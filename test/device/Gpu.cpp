@@ -45,6 +45,12 @@ std::vector<std::byte> KernelStore::cubin(const std::string &name, const std::st
   return module.cubin;
 }
 
+std::string sourceOf(const cuda::KernelRequest &request, bool bulkCopies) {
+  std::string source = expect(cuda::kernelSource(request));
+  bool copies = source.find("hasBulkCopies") != std::string::npos;
+  return (copies && !bulkCopies ? "#define FUSEBOX_WITHOUT_BULK_COPIES\n" : "") + source;
+}
+
 Memory::Memory(Gpu &gpu, size_t bytes) : bytes(bytes), gpu(&gpu) {
   gpu.check(gpu.api.memAlloc(&address, std::max<size_t>(bytes, 256)),
             "allocating " + std::to_string(bytes) + " bytes");
@@ -137,7 +143,7 @@ cuda::Function Gpu::kernel(const cuda::KernelRequest &request) {
   std::string name = cuda::kernelName(request);
   if (auto found = functions.find(name); found != functions.end())
     return found->second;
-  cuda::Function function = kernelFromSource(name, expect(cuda::kernelSource(request)));
+  cuda::Function function = kernelFromSource(name, sourceOf(request, bulkCopies));
   if (unsigned bytes = cuda::findKernel(request.symbol)->sharedBytes(request.shape))
     check(api.funcSetAttribute(function, cuda::functionMaxDynamicShared, int(bytes)),
           "reserving shared memory");

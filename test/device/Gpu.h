@@ -37,6 +37,10 @@ private:
   std::string folder;
 };
 
+/// The source of a kernel of the table; without `bulkCopies` what it copies by these it copies piece by
+/// piece.
+std::string sourceOf(const cuda::KernelRequest &request, bool bulkCopies);
+
 class Gpu;
 
 /// Device memory.
@@ -104,6 +108,7 @@ public:
   cuda::GpuInfo info;
   unsigned multiprocessors = 0;
   bool dependentLaunch = true; ///< overlap the start of a kernel with its predecessor's end
+  bool bulkCopies = true;
   const cuda::DriverApi &api;
 
 private:

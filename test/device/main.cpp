@@ -13,17 +13,19 @@ namespace {
 
 struct Options {
   std::string cubins, chip = "sm_90a", filter;
-  bool compileOnly = false, check = true, bench = true;
+  bool compileOnly = false, check = true, bench = true, bulkCopies = true;
   int device = 0;
 };
 
 constexpr const char usage[] =
     "usage: fusebox-gpu-kernel-test [--check | --bench] [--cubins DIR] [--device N] [--filter TEXT]\n"
+    "                               [--without-bulk-copies]\n"
     "       fusebox-gpu-kernel-test --compile --cubins DIR [--chip sm_90a]   (needs no GPU)\n"
     "  --check    only the comparisons with references\n"
     "  --bench    only the timings\n"
     "  --cubins   folder of compiled kernels; what it lacks is compiled with NVRTC and added\n"
-    "  --filter   only cases whose name contains TEXT (memory is always measured before timings)\n";
+    "  --filter   only cases whose name contains TEXT (memory is always measured before timings)\n"
+    "  --without-bulk-copies   in their place copies that compute-sanitizer's racecheck follows\n";
 
 bool parse(int argc, char **argv, Options &options) {
   for (int i = 1; i < argc; ++i) {
@@ -42,6 +44,8 @@ bool parse(int argc, char **argv, Options &options) {
       options.check = false;
     else if (arg == "--compile")
       options.compileOnly = true;
+    else if (arg == "--without-bulk-copies")
+      options.bulkCopies = false;
     else if (arg == "--cubins")
       known = value(options.cubins);
     else if (arg == "--chip")
@@ -88,7 +92,8 @@ int compileAll(const Options &options, const std::vector<Case> &cases) {
   for (const Case &c : cases)
     for (const cuda::KernelRequest &request :
          c.name.find(options.filter) == std::string::npos ? std::vector<cuda::KernelRequest>() : c.kernels)
-      kernels.push_back({cuda::kernelName(request), expect(cuda::kernelSource(request))});
+      for (bool bulkCopies : {true, false})
+        kernels.push_back({cuda::kernelName(request), sourceOf(request, bulkCopies)});
   std::sort(kernels.begin(), kernels.end());
   kernels.erase(std::unique(kernels.begin(), kernels.end()), kernels.end());
   KernelStore store(options.cubins);
@@ -135,6 +140,7 @@ int main(int argc, char **argv) {
     return compileAll(options, cases);
   }
   Gpu gpu(KernelStore(options.cubins), options.device);
+  gpu.bulkCopies = options.bulkCopies;
   std::printf("%s, %s, %u multiprocessors, %.0f GB, %.0f MB L2\n", gpu.info.name.c_str(),
               gpu.info.chip().c_str(), gpu.multiprocessors, double(gpu.info.memoryBytes) / 1e9,
               double(gpu.info.l2Bytes) / 1e6);
