@@ -37,6 +37,10 @@ struct StepView {
 /// the layer); `scratch` is private to the thread and as large as the plan says; `task` is in [0, tasks).
 using KernelFn = void (*)(void *const *args, const StepView *step, void *scratch, int64_t task);
 
+/// A scratch's first bytes are zero at a thread's first task of a launch, and at one that follows a task of
+/// another launch: a kernel may mark there what it has prepared for its next tasks.
+inline constexpr int scratchMarkBytes = 8;
+
 /// Tokens in a KV page, and the key block of the attention kernels: softmax is rescaled at these boundaries
 /// only, so the bits of a result don't depend on how a prompt was cut into chunks.
 inline constexpr int kvPageTokens = 64;

@@ -145,12 +145,34 @@ Result<std::vector<Cut>> cutAttentions(std::string_view kernel, const Shape &sha
   return std::vector<Cut>{cutAttention(shape, 8, 1), cutAttention(shape, UINT32_MAX, manyRows)};
 }
 
+/// One token only; its rotated heads are kept beside what attention keeps.
+Result<std::vector<Cut>> cutAttentionRow(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_TRY(expectActivation(kernel, shape, "anglesType"));
+  FUSEBOX_ASSIGN(std::vector<Cut> cuts, cutAttentions(kernel, shape));
+  if (shape.integer("norm") && !isPlainWeight(shape.type("gainType")))
+    return unsupported(kernel, "with gain in " + std::string(dtypeName(shape.type("gainType"))));
+  int64_t heads = shape.integer("heads") / shape.integer("kvHeads") + 1;
+  cuts.resize(1);
+  cuts[0].maxRows = 1;
+  cuts[0].scratchBytes += uint64_t(heads * shape.integer("headDim") * 4);
+  return cuts;
+}
+
 /// As linear/Gemm.h's Panel at its largest: 6 columns of 64-byte operands for each 16 elements, scales,
 /// minima, Σx.
 uint64_t panelBytes(int64_t in, int64_t rowTile) {
   int64_t steps = (in + 15) / 16, blocks = (in + 31) / 32;
   return uint64_t(steps * (6 * 64 + 6 * 4 + 8 * 4) + rowTile * (blocks * 4 + 6 * 64));
 }
+
+/// Columns of a task over one row: some 16 KB of weights. A thread takes tasks that follow each other, so
+/// they may be short; and short ones let threads finish together.
+int64_t vectorColumns(int64_t weightRowBytes) {
+  return std::max<int64_t>((16 * 1024 / weightRowBytes + 8) / 16, 1) * 16;
+}
+
+/// As linear/Gemv.h has it: a mark and Σx of blocks.
+uint64_t vectorBytes(int64_t in) { return 64 + uint64_t(in / 32 * 4 + 63) / 64 * 64; }
 
 Result<std::vector<Cut>> cutLinear(std::string_view kernel, const Shape &shape) {
   FUSEBOX_TRY(expectActivation(kernel, shape, "inType"));
@@ -161,10 +183,7 @@ Result<std::vector<Cut>> cutLinear(std::string_view kernel, const Shape &shape) 
   int64_t in = shape.integer("in"), out = shape.integer("out");
   BlockSize block = blockSize(shape.type("weightType"));
   int64_t rowBytes = in / block.elements * block.bytes;
-  // One row: a task starts with a cold stretch of memory, so it should be long (some 128 KB of weights); but
-  // threads should finish together, so tasks come in fours.
-  int64_t fours = std::max<int64_t>((out * rowBytes + 512 * 1024 - 1) / (512 * 1024), 1);
-  int64_t vectorTile = (out + 4 * fours * 16 - 1) / (4 * fours * 16) * 16;
+  int64_t vectorTile = vectorColumns(rowBytes);
   // Many rows: enough to make packing a panel of weights cheap; short sums' activations stay in a 1 MB cache.
   int64_t rowTile = 128;
   auto tasks = [&](int64_t tile) { return (out + tile - 1) / tile; };

@@ -18,7 +18,9 @@ struct LoadedCode {
   std::shared_ptr<ThreadPool> pool;
 };
 
-/// Launches with resolved arguments. Threads walk the groups on their own and take tasks from one counter.
+/// Launches with resolved arguments. Threads walk the groups on their own. Each has a share of a group's
+/// tasks, consecutive ones, so that it reads a stretch of the weights from start to end; whoever is done
+/// helps others.
 class Executor {
 public:
   static Result<std::shared_ptr<Executor>> create(const LoadedCode &code, Bindings bindings);
@@ -34,12 +36,22 @@ private:
   /// Launches [first, end) may run at the same time.
   struct Group {
     uint32_t first, end;
-    uint32_t ahead = 0; ///< index into weightsAhead
+  };
+  /// A group that has something to do in the current step.
+  struct ActiveGroup {
+    Group launches;
+    uint64_t tasks; ///< numbered in sequence over the launches
+    uint32_t ahead; ///< index of the next one with many weights; 0: none
   };
   /// What a plan launch does in the current step.
   struct Choice {
     KernelFn kernel;
     uint64_t tasks;
+    uint64_t weightBytes; ///< of all its weights, if it has tasks
+  };
+  /// Tasks taken of one thread's share.
+  struct alignas(64) TaskCounter {
+    std::atomic<uint64_t> value = 0;
   };
 
   LoadedCode code;
@@ -48,16 +60,20 @@ private:
   std::vector<Group> groups;
   std::vector<void *> args;
   std::vector<Choice> choices; ///< by plan launch
-  /// What a thread that has nothing to do reads ahead: the weights of the next group that has many.
-  std::vector<std::vector<std::span<const std::byte>>> weightsAhead;
+  std::vector<ActiveGroup> active;
   std::vector<std::shared_ptr<std::byte>> scratch; ///< by thread
-  alignas(64) std::atomic<uint64_t> nextTask = 0;
+  std::vector<TaskCounter> taken[2];               ///< by thread, for even and for odd active groups
 
   void flatten();
-  void findWeightsAhead();
   void choose(const StepView &step, bool alone);
+  void activate(std::span<const Group> some);
   void runGroups(std::span<const Group> some, const StepView &step);
-  void runTasks(const Group &group, const StepView &step, void *threadScratch);
+  /// Tasks [first, second) of the group are `thread`'s.
+  std::pair<uint64_t, uint64_t> shareOf(const ActiveGroup &group, unsigned thread) const;
+  /// The weights that a thread's share of the group begins with: its part of the first launch that has many.
+  std::vector<std::span<const std::byte>> weightsOf(const ActiveGroup &group, unsigned thread) const;
+  void runTasks(const ActiveGroup &group, std::vector<TaskCounter> &counters, const StepView &step,
+                unsigned thread);
 };
 
 } // namespace fusebox::cpu

@@ -38,6 +38,7 @@ public:
                 std::free) {}
 
   void operator()(void *const *args) {
+    std::fill_n(scratch.get(), scratchMarkBytes, 0);
     for (int64_t task = 0; task < tasks; ++task)
       code.runTask(variant, args, view, scratch.get(), task);
   }

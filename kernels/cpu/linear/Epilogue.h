@@ -5,8 +5,11 @@
 
 namespace fusebox::cpu {
 
-FB_INLINE float loadBias(const LinearShape *shape, void *const *args, int64_t column) {
-  const char *bias = static_cast<const char *>(args[3]);
+FB_INLINE const char *biasOf(const LinearShape *shape, void *const *args) {
+  return shape->hasBias ? static_cast<const char *>(args[3]) : nullptr;
+}
+
+FB_INLINE float loadBias(const LinearShape *shape, const char *bias, int64_t column) {
   switch (DType(shape->biasType)) {
   case DType::BF16:
     return loadOne<DType::BF16>(bias + column * 2);

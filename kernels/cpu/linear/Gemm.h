@@ -151,7 +151,8 @@ FB_INLINE void panelRows(const LinearShape *shape, void *const *args, Panel<Way>
   constexpr int places = (Way::tileRows * Columns + lanes - 1) / lanes * lanes;
   float bias[places];
   if (shape->hasBias) {
-    FB_UNROLL for (int i = 0; i < places; ++i) bias[i] = loadBias(shape, args, column + i % Columns);
+    FB_UNROLL for (int i = 0; i < places; ++i) bias[i] =
+        loadBias(shape, biasOf(shape, args), column + i % Columns);
   }
   const int64_t steps = (shape->in + Way::step - 1) / Way::step;
   const int64_t block = steps > longSumSteps ? sumBlockSteps : steps;

@@ -26,15 +26,54 @@ FB_INLINE void prefetchAhead(const char *const (&rows)[gemvColumns], int64_t ind
   }
 }
 
+/// The row of activations as a thread's tasks read it, made by the first of them.
+struct VectorRow {
+  const char *x;
+  float *xSums; ///< Σx of each block, where the way needs them
+  bool isNew;   ///< its first task has yet to make it
+};
+
+/// A vector task's scratch: a mark, Σx of blocks, and the row where tasks don't read it as it lies in memory;
+/// sizes as KernelTable's vectorBytes has them.
+FB_INLINE char *scratchRow(const LinearShape *shape, void *scratch) {
+  return static_cast<char *>(scratch) + 64 + (shape->in / blockElements * 4 + 63) / 64 * 64;
+}
+FB_INLINE VectorRow vectorRow(const char *x, void *scratch, int64_t row) {
+  const bool isNew = load<int64_t>(scratch) != row + 1;
+  store(scratch, row + 1);
+  return {x, reinterpret_cast<float *>(static_cast<char *>(scratch) + 64), isNew};
+}
+
+/// What the way itself makes of the row.
+template <typename Way> FB_INLINE void prepareRow(const LinearShape *shape, VectorRow &row, void *scratch) {
+  if constexpr (Way::quantises) {
+    char *quantised = scratchRow(shape, scratch);
+    if (row.isNew)
+      Way::quantiseRow(row.x, shape->in, quantised, row.xSums);
+    row.x = quantised;
+  } else if constexpr (Way::minimum) {
+    if (row.isNew)
+      blockSums(row.x, shape->in, row.xSums);
+  }
+}
+
+/// Asks for the first weights that a thread reads of a launch; later ones are asked for while it computes.
+template <typename Way>
+FB_INLINE void prefetchFirst(const LinearShape *shape, const char *weight, int64_t column) {
+  const char *first = weight + column * Way::weightRowBytes(shape->in);
+  for (int64_t i = 0; i < gemvAheadBytes; i += 64)
+    __builtin_prefetch(first + i);
+}
+
 /// Lanes and minimum sums of columns [column, column + gemvColumns) into sums and minima; columns past the
-/// end repeat the last one.
+/// matrix repeat the last one. Weights are asked for beyond these: the thread's next task reads on there.
 template <typename Way>
 FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *weight, const float *xSums,
-                         int64_t column, int64_t end, v16f *sums, float *minima) {
+                         int64_t column, v16f *sums, float *minima) {
   const int64_t in = shape->in, rowBytes = Way::weightRowBytes(in);
   const int64_t least = (gemvColumns - 1) * rowBytes + 2048;
   const int64_t wanted = Way::stepBytes % 64 != 0 && least > gemvAheadBytes ? least : gemvAheadBytes;
-  const int64_t distance = (end - column) * rowBytes >= wanted ? wanted : 0;
+  const int64_t distance = (shape->out - column) * rowBytes >= wanted ? wanted : 0;
   const char *rows[gemvColumns];
   v16f acc[gemvColumns];
   v4f low[gemvColumns]; // lane 1 counts: see blockHead
@@ -73,46 +112,53 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
   }
 }
 
+/// Columns [column, column + 16) of in · Wᵀ + bias, in f32.
+template <typename Way>
+FB_INLINE v16f gemvLanes(const LinearShape *shape, const VectorRow &row, const char *weight, const char *bias,
+                         int64_t column) {
+  v16f sums[lanes];
+  float minima[lanes];
+  _Pragma("clang loop unroll(disable)") for (int group = 0; group < lanes; group += gemvColumns)
+      gemvGroup<Way>(shape, row.x, weight, row.xSums, column + group, sums + group, minima + group);
+  v16f result = sumLanes16(sums);
+  if constexpr (Way::minimum)
+    result = result + load<v16f>(minima);
+  if (shape->hasBias) {
+    v16f added = splat(0.0f);
+    for (int64_t i = 0; i < lanes && column + i < shape->out; ++i)
+      added[i] = loadBias(shape, bias, column + i);
+    result = result + added;
+  }
+  return result;
+}
+
+/// The columns of one row that a task computes.
+struct VectorTask {
+  int64_t row, begin, end;
+};
+FB_INLINE VectorTask vectorTask(const LinearShape *shape, int64_t task) {
+  const int64_t columnTasks = (shape->out + shape->colTile - 1) / shape->colTile;
+  const int64_t begin = task % columnTasks * shape->colTile, end = begin + shape->colTile;
+  return {task / columnTasks, begin, end < shape->out ? end : shape->out};
+}
+
 /// Task: columns [task·colTile, …) of the step's single row, 16 at a time.
 template <typename Way>
 void linearVector(const LinearShape *shape, void *const *args, const StepView *, void *scratch,
                   int64_t task) {
-  const int64_t columnTasks = (shape->out + shape->colTile - 1) / shape->colTile;
-  const int64_t row = task / columnTasks;
-  const int64_t begin = task % columnTasks * shape->colTile;
-  const int64_t end = begin + shape->colTile < shape->out ? begin + shape->colTile : shape->out;
+  const VectorTask part = vectorTask(shape, task);
   const int64_t inBytes = shape->inType == int64_t(DType::F32) ? 4 : 2;
   const int64_t outBytes = shape->outType == int64_t(DType::F32) ? 4 : 2;
-  const char *x = static_cast<const char *>(args[1]) + row * shape->in * inBytes;
-  char *out = static_cast<char *>(args[0]) + row * shape->out * outBytes;
-  const char *first = static_cast<const char *>(args[2]) + begin * Way::weightRowBytes(shape->in);
-  for (int64_t i = 0; i < gemvAheadBytes; i += 64)
-    __builtin_prefetch(first + i);
-  float *xSums = static_cast<float *>(scratch);
-  if constexpr (Way::quantises) {
-    char *quantised = reinterpret_cast<char *>(xSums) + Way::sumsBytes(shape->in);
-    Way::quantiseRow(x, shape->in, quantised, xSums);
-    x = quantised;
-  } else if constexpr (Way::minimum) {
-    blockSums(x, shape->in, xSums);
-  }
-  for (int64_t column = begin; column < end; column += lanes) {
-    v16f sums[lanes];
-    float minima[lanes];
-    _Pragma("clang loop unroll(disable)") for (int group = 0; group < lanes; group += gemvColumns)
-        gemvGroup<Way>(shape, x, static_cast<const char *>(args[2]), xSums, column + group, end, sums + group,
-                       minima + group);
-    v16f result = sumLanes16(sums);
-    if constexpr (Way::minimum)
-      result = result + load<v16f>(minima);
-    const int64_t count = end - column < lanes ? end - column : lanes;
-    if (shape->hasBias) {
-      v16f bias = splat(0.0f);
-      for (int64_t i = 0; i < count; ++i)
-        bias[i] = loadBias(shape, args, column + i);
-      result = result + bias;
-    }
-    storeOutput(shape, out, column, result, count);
+  char *out = static_cast<char *>(args[0]) + part.row * shape->out * outBytes;
+  const char *weight = static_cast<const char *>(args[2]);
+  VectorRow row =
+      vectorRow(static_cast<const char *>(args[1]) + part.row * shape->in * inBytes, scratch, part.row);
+  if (row.isNew)
+    prefetchFirst<Way>(shape, weight, part.begin);
+  prepareRow<Way>(shape, row, scratch);
+  for (int64_t column = part.begin; column < part.end; column += lanes) {
+    const v16f result = gemvLanes<Way>(shape, row, weight, biasOf(shape, args), column);
+    storeOutput(shape, out, column, result, part.end - column < lanes ? part.end - column : lanes);
   }
 }
 

@@ -38,7 +38,6 @@ template <DType In, DType T> struct Int8Way {
 
   /// A quantised row: for each step 64 bytes, then its scale on 16 lanes.
   FB_INLINE int64_t quantisedRowBytes(int64_t columns) { return (columns + step - 1) / step * 128; }
-  FB_INLINE int64_t sumsBytes(int64_t columns) { return (columns / blockElements * 4 + 63) / 64 * 64; }
 
   /// q = round(x · 127 / max|x|) for each block, scale max|x| / 127; sums[block] = scale · Σq. Blocks of
   /// numbers too small to divide by are zero.

@@ -110,6 +110,7 @@ void CompiledCpuKernel::run(const std::vector<const void *> &args, const Step &s
   size_t bytes = (variants[variant].scratchBytes + 63) / 64 * 64;
   auto *memory = static_cast<unsigned char *>(std::aligned_alloc(64, bytes + 2 * guard));
   std::fill_n(memory, bytes + 2 * guard, 0xa5);
+  std::fill_n(memory + guard, std::min<size_t>(bytes, scratchMarkBytes), 0);
   std::vector<void *> pointers;
   for (const void *arg : args)
     pointers.push_back(const_cast<void *>(arg));
