@@ -1,22 +1,12 @@
 #include "kernels/cpu/Glu.h"
 
-#include "kernels/cpu/numerics/Convert.h"
-#include "kernels/cpu/numerics/Math.h"
+#include "kernels/cpu/GluLanes.h"
 #include "kernels/cpu/numerics/Rows.h"
 
 using namespace fusebox;
 using namespace fusebox::cpu;
 
 namespace {
-
-template <int Activation> FB_INLINE v16f activate(v16f x) {
-  if constexpr (Activation == 0)
-    return silu(x);
-  else if constexpr (Activation == 1)
-    return gelu(x);
-  else
-    return geluTanh(x);
-}
 
 template <DType T, int Activation>
 void gluRows(const GluShape *shape, void *const *args, const StepView *step, int64_t task) {
@@ -26,10 +16,10 @@ void gluRows(const GluShape *shape, void *const *args, const StepView *step, int
   char *out = at<T>(args[0], rows.begin * shape->columns);
   forLanes((rows.end - rows.begin) * shape->columns, [&](int64_t i, int64_t count) FB_INLINE_LAMBDA {
     const int64_t offset = i * bytesOf<T>;
-    v16f activated = activate<Activation>(loadUpTo<T>(gate + offset, count));
-    if (shape->roundActivation)
-      activated = roundTo<T>(activated);
-    storeUpTo<T>(out + offset, activated * loadUpTo<T>(up + offset, count), count);
+    storeUpTo<T>(out + offset,
+                 gluLanes<T, Activation>(loadUpTo<T>(gate + offset, count), loadUpTo<T>(up + offset, count),
+                                         shape->roundActivation),
+                 count);
   });
 }
 

@@ -9,6 +9,8 @@
 #include "kernels/cpu/KernelAbi.h"
 #include "kernels/cpu/numerics/Convert.h"
 
+#include <type_traits>
+
 namespace fusebox::cpu {
 
 template <DType T> FB_INLINE int64_t keyIndex(int64_t headDim, int64_t head, int64_t dim, int64_t slot) {
@@ -36,6 +38,21 @@ FB_INLINE int64_t pageElements(int64_t kvHeads, int64_t headDim) {
 template <DType T>
 FB_INLINE char *pageOf(void *pool, const StepView *step, int64_t sequence, int64_t block, int64_t elements) {
   return at<T>(pool, step->blockTable[sequence * int64_t(step->maxPages) + block] * elements);
+}
+
+/// Puts the key and value of one head, k and v [headDim], into a slot of a page.
+template <DType T>
+FB_INLINE void writeSlot(char *page, int64_t kvHeads, int64_t headDim, int64_t head, int64_t slot,
+                         const char *k, const char *v) {
+  char *keys = page + keyIndex<T>(headDim, head, 0, slot) * bytesOf<T>;
+  char *values = page + valueIndex<T>(kvHeads, headDim, head, 0, slot) * bytesOf<T>;
+  constexpr int64_t step32 = kvPageTokens * 4; // from one 32-bit key word of a slot to its next
+  _Pragma("clang loop unroll_count(4)") for (int64_t word = 0; word < headDim * bytesOf<T> / 4; ++word)
+      store(keys + word * step32, load<uint32_t>(k + word * 4));
+  using Bits = std::conditional_t<T == DType::BF16, uint16_t, uint32_t>;
+  constexpr int64_t valueStride = T == DType::BF16 ? 2 : 1;
+  _Pragma("clang loop unroll_count(4)") for (int64_t dim = 0; dim < headDim; ++dim)
+      store(values + dim * valueStride * bytesOf<T>, load<Bits>(v + dim * bytesOf<T>));
 }
 
 } // namespace fusebox::cpu

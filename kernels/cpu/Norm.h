@@ -13,3 +13,10 @@ struct NormShape {
   int64_t rowExtent; ///< RowExtent of the rows
   int64_t rowTile;   ///< rows a task
 };
+
+/// A norm that another kernel computes in front of its own work, of `columns` and types that it knows.
+struct NormInFront {
+  int64_t norm; ///< 0: none, the rest is unread
+  int64_t gainType, roundNormalised, onePlus;
+  double eps;
+};
