@@ -1,12 +1,12 @@
 #include "kernels/cpu/KernelTable.h"
 
 #include "kernels/cpu/Add.h"
-#include "kernels/cpu/Attention.h"
+#include "kernels/cpu/AttentionRow.h"
 #include "kernels/cpu/Cast.h"
 #include "kernels/cpu/Embed.h"
 #include "kernels/cpu/Glu.h"
 #include "kernels/cpu/KvWrite.h"
-#include "kernels/cpu/Linear.h"
+#include "kernels/cpu/LinearRow.h"
 #include "kernels/cpu/Norm.h"
 #include "kernels/cpu/Rope.h"
 #include "kernels/cpu/RopeAngles.h"
@@ -192,7 +192,7 @@ Result<std::vector<Cut>> cutLinear(std::string_view kernel, const Shape &shape) 
        .rowTile = 1,
        .colTile = vectorTile,
        .otherTasks = tasks(vectorTile),
-       .scratchBytes = uint64_t(in / 32 * 4)},
+       .scratchBytes = vectorBytes(in)},
       {.rowTile = rowTile, .colTile = 96, .otherTasks = tasks(96), .scratchBytes = panelBytes(in, rowTile)}};
 }
 
@@ -206,11 +206,45 @@ Result<std::vector<Cut>> cutLinearInt8(std::string_view kernel, const Shape &sha
   return cuts;
 }
 
+/// One row only; the normed row is kept beside what linear keeps.
+Result<std::vector<Cut>> cutLinearRow(std::string_view kernel, const Shape &shape) {
+  FUSEBOX_ASSIGN(std::vector<Cut> cuts, cutLinear(kernel, shape));
+  cuts.resize(1);
+  if (shape.integer("norm")) {
+    if (!isPlainWeight(shape.type("gainType")))
+      return unsupported(kernel, "with gain in " + std::string(dtypeName(shape.type("gainType"))));
+    cuts[0].scratchBytes += uint64_t(shape.integer("in")) * 4;
+  }
+  return cuts;
+}
+
+/// The fields of a kernel that has a norm in front and takes its arguments at places: those of the kernel it
+/// is made of, its own, the norm's, the places.
+std::vector<FieldType> mergedFields(std::vector<FieldType> fields, std::vector<const char *> own,
+                                    int places) {
+  for (const char *name : {"norm", "gainType", "roundNormalised", "onePlus"})
+    own.push_back(name);
+  for (const char *name : own)
+    fields.push_back({name});
+  fields.push_back({"eps", true});
+  for (int i = 0; i < places; ++i)
+    fields.push_back({"place" + std::to_string(i)});
+  return fields;
+}
+
 const std::vector<KernelEntry> &table() {
   static const std::vector<FieldType> linearFields = {
       {"in"},        {"out"},     {"weightType"}, {"inType"},
       {"outType"},   {"hasBias"}, {"biasType"},   {"roundBeforeF32"},
       {"rowExtent"}, {"rowTile"}, {"colTile"}};
+  static const std::vector<FieldType> attentionFields = {{"heads"},         {"kvHeads"},     {"headDim"},
+                                                         {"type"},          {"scale", true}, {"window"},
+                                                         {"softcap", true}, {"rounding"},    {"rowTile"}};
+  static const std::vector<FieldType> linearRowFields =
+      mergedFields(linearFields, {"ending", "activation", "roundActivation"}, int(LinearRowArg::Count));
+  static const std::vector<FieldType> attentionRowFields =
+      mergedFields(attentionFields, {"rotaryDim", "interleaved", "anglesType", "roundProducts"},
+                   int(AttentionRowArg::Count));
   static const std::vector<KernelEntry> entries = {
       {"embed",
        sizeof(EmbedShape),
@@ -231,6 +265,7 @@ const std::vector<KernelEntry> &table() {
        cutNorm},
       {"linear", sizeof(LinearShape), linearFields, cutLinear},
       {"linear_int8", sizeof(LinearShape), linearFields, cutLinearInt8},
+      {"linear_row", sizeof(LinearRowShape), linearRowFields, cutLinearRow},
       {"rope_angles",
        sizeof(RopeAnglesShape),
        {{"half"}, {"outType"}, {"attentionFactor", true}, {"rowTile"}},
@@ -247,18 +282,8 @@ const std::vector<KernelEntry> &table() {
         {"rowTile"}},
        cutRope},
       {"kv_write", sizeof(KvWriteShape), {{"kvHeads"}, {"headDim"}, {"type"}, {"rowTile"}}, cutKvWrite},
-      {"attention",
-       sizeof(AttentionShape),
-       {{"heads"},
-        {"kvHeads"},
-        {"headDim"},
-        {"type"},
-        {"scale", true},
-        {"window"},
-        {"softcap", true},
-        {"rounding"},
-        {"rowTile"}},
-       cutAttentions},
+      {"attention", sizeof(AttentionShape), attentionFields, cutAttentions},
+      {"attention_row", sizeof(AttentionRowShape), attentionRowFields, cutAttentionRow},
       {"glu",
        sizeof(GluShape),
        {{"columns"}, {"activation"}, {"type"}, {"roundActivation"}, {"rowExtent"}, {"rowTile"}},
