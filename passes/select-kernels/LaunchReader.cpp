@@ -9,8 +9,8 @@ plan::KernelOp LaunchReader::kernelOf(plan::VariantAttr variant) {
   return records.getProgram().lookupSymbol<plan::KernelOp>(variant.getKernel());
 }
 
-cuda::Shape LaunchReader::shapeOf(plan::KernelOp kernel) {
-  cuda::Shape shape;
+KernelConstants LaunchReader::shapeOf(plan::KernelOp kernel) {
+  KernelConstants shape;
   for (NamedAttribute dimension : kernel.getShape()) {
     auto integer = dyn_cast<IntegerAttr>(dimension.getValue());
     shape[dimension.getName().str()] =
@@ -102,4 +102,41 @@ Value LaunchReader::inlineNode(OpBuilder &builder, const LaunchNode &node, const
   for (Value input : node.call.getInputs())
     operands.push_back(elements.lookup(input));
   return inlineBody(builder, bodyOf(node), operands);
+}
+
+/// Whether two calls have the same constants of these names.
+static bool agree(const LaunchNode &a, const LaunchNode &b, ArrayRef<const char *> names) {
+  return llvm::all_of(names, [&](const char *name) { return a.real(name) == b.real(name); });
+}
+
+/// The per-head norm before a rotation, which alone reads it.
+LaunchNode LaunchReader::headNorm(const LaunchNode &turn) {
+  Value value = turn.call.getInputs()[0];
+  LaunchNode norm = nodeOf(value);
+  bool isPerHead = norm && norm.kernel == "norm" && norm["columns"] == turn["headDim"] && value.hasOneUse();
+  return isPerHead ? norm : LaunchNode();
+}
+
+std::optional<HeadCalls> LaunchReader::headsOf(const LaunchNode &write) {
+  HeadCalls heads;
+  heads.turnK = nodeOf(write.call.getInputs()[0]);
+  if (!heads.turnK || heads.turnK.kernel != "rope" || !heads.turnK.call.getResult(0).hasOneUse())
+    return std::nullopt;
+  heads.angles = heads.turnK.call.getInputs()[1];
+  for (Operation *user : heads.angles.getUsers())
+    if (LaunchNode other = nodeOf(user); other && user != heads.turnK.call && other.kernel == "rope" &&
+                                         user->getBlock() == write.call->getBlock())
+      heads.turnQ = other;
+  if (!heads.turnQ || !agree(heads.turnQ, heads.turnK,
+                             {"headDim", "rotaryDim", "interleaved", "type", "anglesType", "roundProducts"}))
+    return std::nullopt;
+  heads.q = heads.turnQ.call.getInputs()[0], heads.k = heads.turnK.call.getInputs()[0];
+  LaunchNode normQ = headNorm(heads.turnQ), normK = headNorm(heads.turnK);
+  if (normQ && normK && agree(normQ, normK, {"gainType", "roundNormalised", "onePlus", "eps"})) {
+    heads.normQ = normQ, heads.normK = normK;
+    heads.q = normQ.call.getInputs()[0], heads.k = normK.call.getInputs()[0];
+    heads.covered = {normQ.call, normK.call};
+  }
+  heads.covered.append({heads.turnQ.call, heads.turnK.call});
+  return heads;
 }

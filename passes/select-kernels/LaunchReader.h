@@ -1,23 +1,31 @@
 // What MergeLaunches reads in a plan.graph: calls with their kernels, and trees of pointwise calls.
 #pragma once
 
-#include "kernels/cuda/KernelTable.h"
 #include "passes/select-kernels/PlanRecords.h"
 
 #include "llvm/ADT/DenseSet.h"
 
+#include <map>
+
 namespace fusebox {
+
+/// A kernel's constants by name, integers and reals.
+using KernelConstants = std::map<std::string, double>;
 
 /// A call with what its kernel for any number of rows is.
 struct LaunchNode {
   mutable plan::CallOp call; ///< a handle: reading through it is no change
   llvm::StringRef kernel;
-  cuda::Shape shape;
+  KernelConstants shape;
   mlir::FlatSymbolRefAttr body; ///< of the kernel, if it takes one
 
   explicit operator bool() const { return bool(call); }
-  int64_t operator[](const char *name) const { return cuda::shapeInteger(shape, name); }
-  double real(const char *name) const { return cuda::shapeValue(shape, name); }
+  /// A constant; one that the kernel has not is 0.
+  int64_t operator[](const char *name) const { return int64_t(real(name)); }
+  double real(const char *name) const {
+    auto found = shape.find(name);
+    return found == shape.end() ? 0 : found->second;
+  }
   bool isPointwise() const { return kernel == "pointwise"; }
 };
 
@@ -27,6 +35,14 @@ struct PointwiseTree {
   llvm::SmallVector<plan::CallOp, 4> covered; ///< all but the root, each after what it reads
   llvm::SmallVector<LaunchNode, 3> products;  ///< of them, those whose sums the tree begins with
   llvm::SmallVector<mlir::Value, 4> inputs;   ///< what else it reads
+};
+
+/// The calls before a KV write: (per-head norm ->) rotation of q and of k.
+struct HeadCalls {
+  LaunchNode turnQ, turnK;
+  LaunchNode normQ, normK;                    ///< none, or norms alike
+  mlir::Value q, k, angles;                   ///< what the first of them read
+  llvm::SmallVector<plan::CallOp, 4> covered; ///< all of them, each after what it reads
 };
 
 class LaunchReader {
@@ -40,7 +56,7 @@ protected:
   llvm::DenseSet<mlir::Operation *> taken; ///< calls that are merged already
 
   plan::KernelOp kernelOf(plan::VariantAttr variant);
-  static cuda::Shape shapeOf(plan::KernelOp kernel);
+  static KernelConstants shapeOf(plan::KernelOp kernel);
   /// The call that `op` is or that computes `value`, unless it is merged already.
   LaunchNode nodeOf(mlir::Operation *op);
   LaunchNode nodeOf(mlir::Value value) { return nodeOf(value.getDefiningOp()); }
@@ -55,7 +71,11 @@ protected:
   /// The tree as one body: of the products' sums, then of the inputs.
   mlir::FlatSymbolRefAttr bodyOf(const PointwiseTree &tree);
 
+  /// What prepares the heads of a KV write, where q and k are rotated alike.
+  std::optional<HeadCalls> headsOf(const LaunchNode &write);
+
 private:
+  LaunchNode headNorm(const LaunchNode &turn);
   using Elements = llvm::DenseMap<mlir::Value, mlir::Value>;
   void grow(PointwiseTree &tree, const LaunchNode &node, llvm::function_ref<bool(const LaunchNode &)> takes);
   plan::PointwiseOp bodyOf(const LaunchNode &node);

@@ -1,5 +1,6 @@
 #include "passes/select-kernels/Selector.h"
 
+#include "kernels/cuda/KernelTable.h"
 #include "passes/select-kernels/MergeLaunches.h"
 #include "passes/select-kernels/Selections.h"
 
@@ -123,7 +124,7 @@ FailureOr<plan::ProgramOp> Selector::run() {
   auto result = cast<layer::ReturnOp>(source.back());
   plan::YieldOp::create(builder, result.getLoc(), values.lookup(result.getValues().front()));
   if (const cuda::Chip *chip = cuda::findChip(spec.machine); chip && spec.kind == plan::DeviceKind::Cuda)
-    mergeLaunches(graph, records, *chip);
+    mergeCudaLaunches(graph, records, *chip);
   addSelections(graph, records, kernels);
   return program;
 }
