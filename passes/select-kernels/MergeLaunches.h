@@ -18,6 +18,11 @@ struct Chip;
 /// products that read it (q, k, v; gate, up); per-head norms, rotations and the KV write.
 void mergeCudaLaunches(plan::GraphOp graph, PlanRecords &records, const cuda::Chip &chip);
 
+/// The same for CPU targets, for steps of one row. Merged are: a residual sum with the product before it, a
+/// gated activation with gate and up, an RMS norm with the products that read it; per-head norms, rotations
+/// and the KV write with attention.
+void mergeCpuLaunches(plan::GraphOp graph, PlanRecords &records, const TargetKernels &kernels);
+
 /// Rewrites calls into merged ones; a target says what is merged and by which kernels.
 class LaunchMerger : protected LaunchReader {
 public:

@@ -125,6 +125,8 @@ FailureOr<plan::ProgramOp> Selector::run() {
   plan::YieldOp::create(builder, result.getLoc(), values.lookup(result.getValues().front()));
   if (const cuda::Chip *chip = cuda::findChip(spec.machine); chip && spec.kind == plan::DeviceKind::Cuda)
     mergeCudaLaunches(graph, records, *chip);
+  else if (spec.kind == plan::DeviceKind::Cpu)
+    mergeCpuLaunches(graph, records, kernels);
   addSelections(graph, records, kernels);
   return program;
 }
