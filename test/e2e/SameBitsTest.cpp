@@ -55,6 +55,27 @@ TEST_P(SameBits, InChunksOfAnySize) {
     EXPECT_EQ(chunked(chunk), reference) << "in chunks of " << chunk;
 }
 
+/// Launches that run as one in steps of one token run separately when somebody looks at every value.
+TEST_P(SameBits, AloneAsMerged) {
+  auto oneByOne = [&](uint32_t threads, bool observed) {
+    auto session = this->session(threads);
+    std::vector<float> all;
+    uint64_t values = 0;
+    if (session && observed)
+      session->observe([&](const NodeReport &) -> Result<void> { return ++values, Result<void>(); });
+    for (size_t i = 0; session && i < 70; ++i) {
+      std::vector<float> logits = step(*session, std::span(ids).subspan(i, 1));
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    EXPECT_EQ(values != 0, observed);
+    return all;
+  };
+  std::vector<float> separate = oneByOne(2, true);
+  ASSERT_FALSE(separate.empty());
+  for (uint32_t threads : {1, 2, 5})
+    EXPECT_EQ(oneByOne(threads, false), separate) << "on " << threads << " threads";
+}
+
 TEST_P(SameBits, OnAnyNumberOfThreads) {
   std::vector<float> reference = whole(1);
   ASSERT_FALSE(reference.empty());
