@@ -165,10 +165,10 @@ uint64_t panelBytes(int64_t in, int64_t rowTile) {
   return uint64_t(steps * (6 * 64 + 6 * 4 + 8 * 4) + rowTile * (blocks * 4 + 6 * 64));
 }
 
-/// Columns of a task over one row: some 16 KB of weights. A thread takes tasks that follow each other, so
-/// they may be short; and short ones let threads finish together.
-int64_t vectorColumns(int64_t weightRowBytes) {
-  return std::max<int64_t>((16 * 1024 / weightRowBytes + 8) / 16, 1) * 16;
+/// Columns of a task over one row, for each of which it reads so many bytes: some 16 KB of weights. A thread
+/// takes tasks that follow each other, so they may be short; and short ones let threads finish together.
+int64_t vectorColumns(int64_t columnBytes) {
+  return std::max<int64_t>((16 * 1024 / columnBytes + 4) / 8, 1) * 8;
 }
 
 /// As linear/Gemv.h has it: a mark and Σx of blocks.
@@ -210,6 +210,11 @@ Result<std::vector<Cut>> cutLinearInt8(std::string_view kernel, const Shape &sha
 Result<std::vector<Cut>> cutLinearRow(std::string_view kernel, const Shape &shape) {
   FUSEBOX_ASSIGN(std::vector<Cut> cuts, cutLinear(kernel, shape));
   cuts.resize(1);
+  if (shape.integer("ending") == int64_t(LinearRowEnding::Glu)) {
+    // Two weights to read for a column.
+    cuts[0].colTile = std::max<int64_t>(cuts[0].colTile / 16, 1) * 8;
+    cuts[0].otherTasks = (shape.integer("out") + cuts[0].colTile - 1) / cuts[0].colTile;
+  }
   if (shape.integer("norm")) {
     if (!isPlainWeight(shape.type("gainType")))
       return unsupported(kernel, "with gain in " + std::string(dtypeName(shape.type("gainType"))));

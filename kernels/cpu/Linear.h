@@ -21,5 +21,5 @@ struct LinearShape {
   int64_t roundBeforeF32; ///< 1: an f32 output is rounded to bf16 and widened
   int64_t rowExtent;      ///< RowExtent of the rows
   int64_t rowTile;        ///< rows a task; 1 selects the vector variant
-  int64_t colTile;        ///< columns a task, a multiple of 16 (vector) or 12 (matrix)
+  int64_t colTile;        ///< columns a task, a multiple of 8 (vector) or 12 (matrix)
 };

@@ -34,18 +34,19 @@ void rowTask(const LinearRowShape *shape, void *const *args, void *scratch, int6
     row.x = normed;
   }
   prepareRow<Way>(linear, row, scratch);
-  const auto product = [&](const char *from, LinearRowArg bias, int64_t column) FB_INLINE_LAMBDA {
+  const auto product = [&](const char *from, LinearRowArg bias, int64_t column,
+                           int64_t count) FB_INLINE_LAMBDA {
     const char *added = linear->hasBias ? arg(bias) : nullptr;
-    return roundTo<Out>(roundOutput(linear, gemvLanes<Way>(linear, row, from, added, column)));
+    return roundTo<Out>(roundOutput(linear, gemvLanes<Way>(linear, row, from, added, column, count)));
   };
   for (int64_t column = part.begin; column < part.end; column += lanes) {
     const int64_t count = part.end - column < lanes ? part.end - column : lanes;
     const int64_t element = part.row * linear->out + column;
-    v16f result = product(weight, LinearRowArg::Bias, column);
+    v16f result = product(weight, LinearRowArg::Bias, column, count);
     if constexpr (Ending == LinearRowEnding::Residual)
       result = result + loadUpTo<Out>(at<Out>(arg(LinearRowArg::Residual), element), count);
     if constexpr (Ending == LinearRowEnding::Glu)
-      result = gluLanes<Out, Activation>(result, product(second, LinearRowArg::SecondBias, column),
+      result = gluLanes<Out, Activation>(result, product(second, LinearRowArg::SecondBias, column, count),
                                          shape->roundActivation);
     storeUpTo<Out>(at<Out>(arg(LinearRowArg::Out), element), result, count);
   }

@@ -109,20 +109,25 @@ FB_INLINE void gemvGroup(const LinearShape *shape, const char *x, const char *we
   }
 }
 
-/// Columns [column, column + 16) of in · Wᵀ + bias, in f32.
+/// Columns [column, column + count) of in · Wᵀ + bias, in f32; the lanes after them say nothing.
 template <typename Way>
 FB_INLINE v16f gemvLanes(const LinearShape *shape, const VectorRow &row, const char *weight, const char *bias,
-                         int64_t column) {
+                         int64_t column, int64_t count) {
   v16f sums[lanes];
   float minima[lanes];
-  _Pragma("clang loop unroll(disable)") for (int group = 0; group < lanes; group += gemvColumns<Way>)
+  if (count < lanes)
+    FB_UNROLL for (int i = 0; i < lanes; ++i) {
+      sums[i] = splat(0.0f);
+      minima[i] = 0.0f;
+    }
+  _Pragma("clang loop unroll(disable)") for (int group = 0; group < count; group += gemvColumns<Way>)
       gemvGroup<Way>(shape, row.x, weight, row.xSums, column + group, sums + group, minima + group);
   v16f result = sumLanes16(sums);
   if constexpr (Way::minimum)
     result = result + load<v16f>(minima);
   if (shape->hasBias) {
     v16f added = splat(0.0f);
-    for (int64_t i = 0; i < lanes && column + i < shape->out; ++i)
+    for (int64_t i = 0; i < count; ++i)
       added[i] = loadBias(shape, bias, column + i);
     result = result + added;
   }
@@ -154,8 +159,9 @@ void linearVector(const LinearShape *shape, void *const *args, const StepView *,
     prefetchFirst<Way>(shape, weight, part.begin);
   prepareRow<Way>(shape, row, scratch);
   for (int64_t column = part.begin; column < part.end; column += lanes) {
-    const v16f result = gemvLanes<Way>(shape, row, weight, biasOf(shape, args), column);
-    storeOutput(shape, out, column, result, part.end - column < lanes ? part.end - column : lanes);
+    const int64_t count = part.end - column < lanes ? part.end - column : lanes;
+    storeOutput(shape, out, column, gemvLanes<Way>(shape, row, weight, biasOf(shape, args), column, count),
+                count);
   }
 }
 

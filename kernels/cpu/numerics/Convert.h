@@ -49,8 +49,10 @@ template <DType T> FB_INLINE v16f loadSome(const void *from, int64_t count) {
   return result;
 }
 template <DType T> FB_INLINE void storeSome(void *to, v16f value, int64_t count) {
-  for (int64_t i = 0; i < count; ++i)
-    storeOne<T>(static_cast<char *>(to) + i * bytesOf<T>, value[i]);
+  char all[lanes * bytesOf<T>];
+  storeLanes<T>(all, value);
+  for (int64_t i = 0; i < count * bytesOf<T>; i += 2)
+    store(static_cast<char *>(to) + i, load<uint16_t>(all + i));
 }
 
 /// Rounds as a tensor of type T would hold the value.
