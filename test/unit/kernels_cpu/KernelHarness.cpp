@@ -139,3 +139,7 @@ std::vector<std::string> cpu::test::runnableTargets() {
   }
   return names;
 }
+
+std::vector<std::string> cpu::test::targetsFor(bool isCommon) {
+  return isCommon || std::getenv("FUSEBOX_LONG") ? runnableTargets() : std::vector<std::string>{"native"};
+}

@@ -66,5 +66,8 @@ private:
 
 /// Targets that this machine runs.
 std::vector<std::string> runnableTargets();
+/// All of them for what models use most; the machine's own for the rest, or all with FUSEBOX_LONG: compiling
+/// takes time.
+std::vector<std::string> targetsFor(bool isCommon);
 
 } // namespace fusebox::cpu::test
