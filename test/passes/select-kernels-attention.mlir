@@ -18,6 +18,9 @@ layer.model @tiny attributes {config = {family = "llama", layers = 2 : i64, voca
       %attn = layer.attention %in, %in, %in heads 1 kv_heads 1 scale 0.125 rounds sdpa : tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<?x64xbf16> -> tensor<?x64xbf16>
       layer.return %attn : tensor<?x64xbf16>
     }
-    layer.return %x : tensor<?x64xbf16>
+    %rows = layer.select_rows %x, %r : tensor<?x64xbf16>
+    %head = layer.linear %rows, @embed : tensor<?x64xbf16> -> tensor<?x32xbf16>
+    %logits = layer.cast %head : tensor<?x32xbf16> -> tensor<?x32xf32>
+    layer.return %logits : tensor<?x32xf32>
   }
 }
