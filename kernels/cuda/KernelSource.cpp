@@ -78,8 +78,9 @@ Result<std::string> kernelSource(const KernelRequest &request) {
   if (!inlineHeader(entry->header, seen, source))
     return internalError(std::string("a CUDA kernel header is missing: ") + entry->header);
   source += "namespace {\nstruct S {\n" + shapeMembers(*entry, request.shape) + request.body + "};\n}\n";
-  source += "extern \"C\" __global__ void __launch_bounds__(" + std::to_string(entry->blockThreads) + ", (" +
-            entry->minBlocks + "))\n" + kernelName(request) +
+  source += "extern \"C\" __global__ void __launch_bounds__(" +
+            std::to_string(entry->threads(request.shape)) + ", (" + entry->minBlocks + "))\n" +
+            kernelName(request) +
             "(const __grid_constant__ fusebox::Args args, const __grid_constant__ fusebox::StepView step) "
             "{\n  fusebox::" +
             entry->symbol + "<S>(args, step);\n}\n";

@@ -1,5 +1,6 @@
 #include "kernels/cuda/KernelTable.h"
 
+#include "kernels/cuda/LinearStreamShapes.h"
 #include "support/DType.h"
 
 #include <algorithm>
@@ -105,38 +106,6 @@ void skinnyGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]
   SkinnyWork work = skinnyWork(shape);
   grid[0] = {Extent::Fixed, 1,
              uint32_t(std::min<int64_t>(work.tiles, work.blocksPerMultiprocessor * multiprocessors))};
-}
-
-/// How LinearStream<S> lays out shared memory; the same arithmetic as in linear_stream.cuh.
-struct StreamLayout {
-  int64_t stageBytes, inputBytes;
-};
-StreamLayout streamLayout(const Shape &shape) {
-  int64_t columns = shapeInteger(shape, "stageColumns"), in = shapeInteger(shape, "in");
-  BlockSize block = blockSize(DType(shapeInteger(shape, "weightType")));
-  auto bytes = [&](int64_t count) { return count / block.elements * int64_t(block.bytes); };
-  int64_t rowBytes = columns >= in
-                         ? bytes(in)
-                         : divideUp(bytes(columns), 128) * int64_t(128) + (block.elements == 1 ? 64 : 16);
-  int64_t inputBytes = shapeInteger(shape, "maxRows") * (divideUp(in * 2, 128) * int64_t(128) + 64);
-  return {divideUp(8 * rowBytes + 16, 128) * int64_t(128), inputBytes <= 66 * 1024 ? inputBytes : 0};
-}
-void streamGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
-  grid[0] = {Extent::Fixed, 1, std::min(uint32_t(shapeInteger(shape, "out")), multiprocessors)};
-}
-unsigned streamShared(const Shape &shape) {
-  StreamLayout layout = streamLayout(shape);
-  return unsigned(shapeInteger(shape, "stages") * layout.stageBytes + layout.inputBytes);
-}
-std::string streamShape(const Shape &shape) {
-  DType type = DType(shapeInteger(shape, "weightType"));
-  int64_t in = shapeInteger(shape, "in");
-  BlockSize block = blockSize(type);
-  if (type != DType::BF16 && type != DType::Q8_0 && type != DType::Q4_0 && type != DType::Q4_1)
-    return "weights must be bf16, Q8_0, Q4_0 or Q4_1";
-  return in % block.elements || in / block.elements * block.bytes % 16
-             ? "rows of the weight must be whole 16-byte vectors"
-             : "";
 }
 
 void tileGrid(const Shape &shape, unsigned, GridDim (&grid)[3]) {
@@ -289,15 +258,26 @@ const std::vector<KernelEntry> &table() {
        .accepts = tileBlocksShape},
       {.symbol = "linear_stream",
        .header = "linear_stream.cuh",
-       .does = "product with a large bf16 matrix or one of GGUF blocks for 1 to 16 rows",
-       .integers = {"in", "out", "weightType", "maxRows", "tileRows", "stageColumns", "stages", "ahead",
-                    "hasBias", "biasType", "logitsRows", FUSEBOX_PLACES},
+       .does = "product with a large bf16 matrix for 1 to 16 rows",
+       .integers = {"in", "out", "maxRows", "tileRows", "stageColumns", "stages", "ahead", "hasBias",
+                    "biasType", "logitsRows", FUSEBOX_PLACES},
        .takesBody = true,
        .blockThreads = 288,
        .maxRows = 16,
-       .grid = streamGrid,
-       .sharedBytes = streamShared,
-       .accepts = streamShape},
+       .grid = linearStreamGrid,
+       .sharedBytes = linearStreamShared,
+       .accepts = linearStreamAccepts},
+      {.symbol = "linear_stream_blocks",
+       .header = "linear_stream_blocks.cuh",
+       .does = "product with a matrix of GGUF blocks for 1 to 16 rows",
+       .integers = {"in", "out", "weightType", "maxRows", "sets", "rowTiles", "wholeRows", "stages", "ahead",
+                    "inputPieces", "hasBias", "biasType", "logitsRows", FUSEBOX_PLACES},
+       .takesBody = true,
+       .maxRows = 16,
+       .grid = linearStreamGrid,
+       .sharedBytes = linearStreamBlocksShared,
+       .threadsOf = linearStreamBlocksThreads,
+       .accepts = linearStreamBlocksAccept},
       {.symbol = "linear_any",
        .header = "linear_any.cuh",
        .does = "product with a matrix of any type for any number of rows, in f32",
@@ -433,38 +413,6 @@ Shape attentionStreamShapeFor(Shape shape, const Chip &chip) {
       break;
   }
   return shape;
-}
-
-bool takesLong(const Shape &shape, const Chip &chip) {
-  BlockSize block = blockSize(DType(shapeInteger(shape, "weightType")));
-  return shapeInteger(shape, "out") / chip.multiprocessors * shapeInteger(shape, "in") * block.bytes >
-         int64_t(block.elements) * (512 << 10);
-}
-
-std::optional<Shape> streamShapeFor(Shape shape, unsigned maxRows, const Chip &chip) {
-  if (!streamShape(shape).empty())
-    return std::nullopt;
-  int64_t in = shapeInteger(shape, "in");
-  BlockSize block = blockSize(DType(shapeInteger(shape, "weightType")));
-  shape["maxRows"] = maxRows;
-  shape["tileRows"] = maxRows <= 8 ? 32 : 16;
-  // What takes long has a multiprocessor for itself, else two launches' blocks share it.
-  int64_t room = takesLong(shape, chip) ? chip.sharedBytes : chip.sharedBytes / 2;
-  int64_t unit = block.elements == 1 ? 32 : 256, rowBytes = in / block.elements * int64_t(block.bytes);
-  for (int64_t pieces = divideUp(rowBytes, 4096); pieces * unit < in + unit; ++pieces) {
-    shape["stageColumns"] = double(divideUp(in, unit * pieces) * unit);
-    StreamLayout layout = streamLayout(shape);
-    int64_t own = 3072 + layout.inputBytes + 64 * int64_t(maxRows) * (shapeInteger(shape, "tileRows") + 4);
-    for (int64_t bytes : {room - own, int64_t(chip.sharedBytes) - own}) {
-      int64_t stages = std::min<int64_t>(12, bytes / layout.stageBytes);
-      if (stages < 3)
-        continue;
-      shape["stages"] = double(stages);
-      shape["ahead"] = double(stages / 2);
-      return shape;
-    }
-  }
-  return std::nullopt;
 }
 
 } // namespace fusebox::cuda

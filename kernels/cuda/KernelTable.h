@@ -47,11 +47,14 @@ struct KernelEntry {
   void (*grid)(const Shape &, unsigned multiprocessors, plan::GridDim (&)[3]);
   /// Dynamic shared memory of a block, in bytes.
   unsigned (*sharedBytes)(const Shape &) = [](const Shape &) { return 0u; };
+  unsigned (*threadsOf)(const Shape &) = nullptr; ///< of a block, where they depend on the shape
   /// It computes a plan::Product of its constants in, out, hasBias, biasType and of its first arguments, and
   /// a body of that.
   bool isProduct = false;
   /// Empty if the kernel takes the shape; else why not.
   std::string (*accepts)(const Shape &) = [](const Shape &) { return std::string(); };
+
+  unsigned threads(const Shape &shape) const { return threadsOf ? threadsOf(shape) : blockThreads; }
 };
 
 std::span<const KernelEntry> kernelTable();
@@ -77,9 +80,12 @@ Shape attentionStreamShapeFor(Shape shape, const Chip &chip);
 /// Whether a multiprocessor reads more than 512 KB of a product's weights.
 bool takesLong(const Shape &shape, const Chip &chip);
 
-/// The shape of linear_stream for a product of up to maxRows (at most 16) rows: constants of linear_any, and
-/// how the weights pass through shared memory (bits don't depend on that). Nothing if it does not take the
-/// product.
+/// The shape of linear_stream for a product with a bf16 matrix of up to maxRows (at most 16) rows: constants
+/// of linear_any, and how the weights pass through shared memory (bits don't depend on that). Nothing if it
+/// does not take the product.
 std::optional<Shape> streamShapeFor(Shape shape, unsigned maxRows, const Chip &chip);
+
+/// The same for linear_stream_blocks, whose matrices are GGUF's blocks; maxRows is 1, 8 or 16.
+std::optional<Shape> streamBlocksShapeFor(Shape shape, unsigned maxRows, const Chip &chip);
 
 } // namespace fusebox::cuda

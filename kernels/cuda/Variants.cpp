@@ -35,12 +35,15 @@ Shape with(Shape shape, const Shape &more) {
   return shape;
 }
 
-/// Products of few rows whose weights stream through shared memory; none if linear_stream does not take them.
+/// Products of few rows whose weights stream through shared memory; none if no such kernel takes them.
 Result<Variants> streamLinear(const Shape &shape, const Chip &chip) {
   Variants variants;
+  bool plain = typeOf(shape, "weightType") == DType::BF16;
   for (uint32_t rows : {1u, 8u, 16u})
-    if (std::optional<Shape> stream = streamShapeFor(shape, rows, chip)) {
-      FUSEBOX_ASSIGN(KernelVariant variant, makeVariant({"linear_stream", *stream}, rows, chip));
+    if (std::optional<Shape> stream =
+            plain ? streamShapeFor(shape, rows, chip) : streamBlocksShapeFor(shape, rows, chip)) {
+      FUSEBOX_ASSIGN(KernelVariant variant,
+                     makeVariant({plain ? "linear_stream" : "linear_stream_blocks", *stream}, rows, chip));
       variants.push_back(std::move(variant));
     }
   // All or none: both kernels' bits differ.
@@ -172,7 +175,7 @@ Result<KernelVariant> makeVariant(KernelRequest request, uint32_t maxRows, const
     return unsupported(request.symbol, reason);
   KernelVariant variant;
   variant.maxRows = maxRows;
-  variant.blockThreads = entry->blockThreads;
+  variant.blockThreads = entry->threads(shape);
   variant.sharedBytes = entry->sharedBytes(shape);
   entry->grid(shape, chip.multiprocessors, variant.grid);
   variant.request = {std::move(request.symbol), std::move(shape)};

@@ -1,46 +1,39 @@
 // y = x W^T for 1 to 16 rows of x at the speed of memory, on tensor cores, for matrices that take long
-// (logits), and for GGUF's blocks.
+// (logits).
 //
 // Every block computes an equal share of the output rows. One warp of it streams their weights into a ring of
 // stages in shared memory, from before the kernel's input is ready (waitForInputs) to the end without pause;
 // eight warps multiply. x is the A operand of m16n8k16, so 1 to 16 rows cost the same, eight rows of W are B.
 //
-// Chunk c of 32 columns belongs to warp c % 8. A warp sums its chunks in ascending order (the halves of each
-// apart, or numbers and minima), then the eight warps' sums are joined as a tree. So a row's bits depend
-// neither on the other rows, nor on the grid, nor on how the ring is cut. A chunk of a block type is one
-// block: its whole numbers, which bf16 holds exactly, are multiplied first; the scale (and the minimum, times
-// the sum of x) come in f32.
+// Chunk c of 32 columns belongs to warp c % 8. A warp sums its chunks in ascending order (their halves
+// apart), then the eight warps' sums are joined as a tree. So a row's bits depend neither on the other rows,
+// nor on the grid, nor on how the ring is cut.
 #pragma once
 #include "base.cuh"
-#include "quants.cuh"
 #include "ring.cuh"
 
 namespace fusebox {
 
-/// S: in, out, weightType (bf16 or blocks), maxRows (of x: 1 to 16), hasBias, biasType, logitsRows, Body (of
-/// the sum). Tiles of tileRows rows pass through a ring of `stages` stages of 8 rows and stageColumns
-/// columns; the next kernel's blocks may come when `ahead` stages are left to request. args: out [rows, out],
-/// in [rows, in], weight [out, in], bias [out] if it has one, the body's other inputs.
+/// S: in, out, maxRows (of x: 1 to 16), hasBias, biasType, logitsRows, Body (of the sum). Tiles of tileRows
+/// rows pass through a ring of `stages` stages of 8 rows and stageColumns columns; the next kernel's blocks
+/// may come when `ahead` stages are left to request. args: out [rows, out], in [rows, in], weight [out, in],
+/// bias [out] if it has one, the body's other inputs.
 template <class S> struct LinearStream {
   using Body = typename S::Body;
   static constexpr int warps = 8, threads = 32 * warps, tileRows = S::tileRows, parts = tileRows / 8;
   static constexpr int chunks = divideUp(S::in, 32), stageChunks = S::stageColumns / 32;
   static constexpr int pieces = divideUp(S::in, S::stageColumns);
-  static constexpr bool blocks = isBlocks<S::weightType>;
-  static constexpr int chunkBytes = blocks ? blockBytes<S::weightType> : 64;
-  static constexpr int storedRow = blocks ? S::in / 32 * chunkBytes : S::in * 2;
+  static constexpr int chunkBytes = 64, storedRow = S::in * 2;
   // A stage of whole rows is one copy; pieces of rows are padded so that lanes of different rows meet in few
   // banks.
   static constexpr int rowBytes =
-      pieces == 1 ? storedRow : divideUp(stageChunks * chunkBytes, 128) * 128 + (blocks ? 16 : 64);
+      pieces == 1 ? storedRow : divideUp(stageChunks * chunkBytes, 128) * 128 + 64;
   static constexpr int stageBytes = divideUp(8 * rowBytes + 16, 128) * 128;
   static constexpr int inputStride = divideUp(S::in * 2, 128) * 128 + 64;
   static constexpr bool inputShared = S::maxRows * inputStride <= 66 * 1024;
   static constexpr int partStride = tileRows + 4;
   static constexpr int perThread = divideUp(tileRows * S::maxRows, threads);
-  static_assert(storedRow % 16 == 0 && S::in % (blocks ? 32 : 8) == 0 && S::stageColumns % 32 == 0 &&
-                    (pieces == 1 || stageChunks * chunkBytes % 16 == 0),
-                "rows must be whole 16-byte vectors");
+  static_assert(S::in % 8 == 0 && S::stageColumns % 32 == 0, "rows must be whole 16-byte vectors");
 
   struct Shared {
     float part[2][warps][S::maxRows * partStride];
@@ -123,52 +116,23 @@ template <class S> struct LinearStream {
       return loadVector(inputRow(row) + k);
   }
 
-  /// One block of a row (lane g) times x: whole numbers first.
-  __device__ __forceinline__ void multiplyBlocks(float (&sum)[2][4], u32 chunk, const uint4 &x,
-                                                 const uint4 &y) const {
-    const uint4 w = blockNumbers<S::weightType>(chunk + g * rowBytes, t);
-    float d[4] = {}, total[4] = {};
-    mma(d, x.x, y.x, x.y, y.y, w.x, w.y);
-    mma(d, x.z, y.z, x.w, y.w, w.z, w.w);
-    if constexpr (hasMinimum<S::weightType>) {
-      mma(total, x.x, y.x, x.y, y.y, bf16Ones, bf16Ones);
-      mma(total, x.z, y.z, x.w, y.w, bf16Ones, bf16Ones);
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const u32 block = chunk + (2 * t + i) * rowBytes;
-      const float scale = sharedHalf(block);
-      sum[0][i] = __fmaf_rn(scale, d[i], sum[0][i]),
-      sum[0][2 + i] = __fmaf_rn(scale, d[2 + i], sum[0][2 + i]);
-      if constexpr (hasMinimum<S::weightType>) {
-        const float least = sharedHalf(block + 2);
-        sum[1][i] = __fmaf_rn(least, total[i], sum[1][i]);
-        sum[1][2 + i] = __fmaf_rn(least, total[2 + i], sum[1][2 + i]);
-      }
-    }
-  }
-
   /// Multiplies this warp's chunks of a stage.
   __device__ __forceinline__ void multiply(float (&sum)[2][4], u32 stage, int piece) const {
     const int start = piece * stageChunks, count = min(stageChunks, chunks - start);
     const int own = (warp - start) & (warps - 1);
     constexpr int rounds = divideUp(stageChunks, warps);
-#pragma unroll(blocks ? 4 : 8)
+#pragma unroll(8)
     for (int j = 0; j < rounds; ++j) {
       const int c = own + j * warps;
       if (c >= count)
         break;
       const int k = (start + c) * 32 + t * 8;
       const uint4 x = inputAt(g, k), y = S::maxRows > 8 ? inputAt(g + 8, k) : uint4{0, 0, 0, 0};
-      if constexpr (blocks) {
-        multiplyBlocks(sum, stage + c * chunkBytes, x, y);
-      } else {
-        uint4 w = loadShared(stage + g * rowBytes + c * chunkBytes + t * 16);
-        if (S::in % 32 && k >= S::in)
-          w = uint4{0, 0, 0, 0};
-        mma(sum[0], x.x, y.x, x.y, y.y, w.x, w.y);
-        mma(sum[1], x.z, y.z, x.w, y.w, w.z, w.w);
-      }
+      uint4 w = loadShared(stage + g * rowBytes + c * chunkBytes + t * 16);
+      if (S::in % 32 && k >= S::in)
+        w = uint4{0, 0, 0, 0};
+      mma(sum[0], x.x, y.x, x.y, y.y, w.x, w.y);
+      mma(sum[1], x.z, y.z, x.w, y.w, w.z, w.w);
     }
   }
 

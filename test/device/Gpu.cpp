@@ -174,7 +174,7 @@ void Gpu::launch(const cuda::KernelRequest &request, const std::vector<cuda::Dev
   StepView view = step;
   void *parameters[] = {&pointers, &view};
   launchRaw(kernel(request), blocks ? blocks : unsigned(gridSize(grid[0], step)),
-            unsigned(gridSize(grid[1], step)), entry->blockThreads, parameters,
+            unsigned(gridSize(grid[1], step)), entry->threads(request.shape), parameters,
             entry->sharedBytes(request.shape));
 }
 

@@ -69,11 +69,13 @@ inline cuda::KernelRequest finalNorm(const ModelShape &m) {
            {"roundNormalised", 1},
            {"eps", 1e-6}}};
 }
-/// A product of linear_stream for up to `rows` rows.
+/// A product of linear_stream or linear_stream_blocks for up to `rows` rows.
 inline cuda::KernelRequest streamed(cuda::Shape shape, int rows, std::string body = roundedSum()) {
+  const cuda::Chip &chip = *cuda::findChip("sm_90a");
   unsigned most = rows == 1 ? 1 : rows <= 8 ? 8 : 16;
-  return {"linear_stream", *cuda::streamShapeFor(std::move(shape), most, *cuda::findChip("sm_90a")),
-          std::move(body)};
+  if (cuda::shapeInteger(shape, "weightType") == 3)
+    return {"linear_stream", *cuda::streamShapeFor(std::move(shape), most, chip), std::move(body)};
+  return {"linear_stream_blocks", *cuda::streamBlocksShapeFor(std::move(shape), most, chip), std::move(body)};
 }
 inline cuda::KernelRequest logits(const ModelShape &m, int rows) {
   return streamed({{"in", m.hidden}, {"out", m.vocabulary}, {"weightType", 3}}, rows,

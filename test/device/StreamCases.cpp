@@ -1,5 +1,5 @@
-// linear_stream against f64: bf16 and GGUF's blocks, bias, residual, odd shapes, the ring in use again; bits
-// of a row at every batch and grid.
+// linear_stream and linear_stream_blocks against f64: bf16 and GGUF's blocks, bias, residual, odd shapes, the
+// ring in use again; bits of a row at every batch and grid.
 #include "test/device/Reference.h"
 
 #include "support/DType.h"
@@ -107,7 +107,7 @@ struct StreamRun {
   Comparison compare(const std::vector<uint16_t> &got) const {
     Comparison comparison;
     for (int r = 0; r < rows; ++r)
-      for (int o = 0; o < form.out; o += 1 + o % 3) {
+      for (int o = 0; o < form.out; o += 1 + o % 3 + form.out / 8192) {
         double want = form.bias ? bias[size_t(o)] : 0;
         for (int k = 0; k < form.in; ++k)
           want += bf16Value(x[size_t(r) * form.in + k]) * weight(o, k);
@@ -130,6 +130,16 @@ constexpr Form forms[] = {
     {"streamed product 2048 to 1400, Q4_1", 2048, 1400, DType::Q4_1, false, false},
     {"streamed product 3072 to 100, Q4_1, bias", 3072, 100, DType::Q4_1, true, false},
     {"streamed product 1024 to 300, Q4_0", 1024, 300, DType::Q4_0, false, true},
+    {"streamed product 5632 to 2048, Q4_1", 5632, 2048, DType::Q4_1, false, true},
+    {"streamed product 5632 to 2048, Q4_0", 5632, 2048, DType::Q4_0, false, false},
+    {"streamed product 1024 to 9002, Q8_0", 1024, 9002, DType::Q8_0, false, false},
+    {"streamed product 576 to 9000, Q8_0", 576, 9000, DType::Q8_0, false, false},
+    {"streamed product 576 to 6000, Q4_0, bias", 576, 6000, DType::Q4_0, true, false},
+    {"streamed product 576 to 1537, Q4_1", 576, 1537, DType::Q4_1, false, false},
+    {"streamed product 960 to 3000, Q4_1", 960, 3000, DType::Q4_1, true, true},
+    {"streamed product 64 to 7, Q8_0", 64, 7, DType::Q8_0, false, false},
+    {"streamed product 1024 to 65000, Q8_0", 1024, 65000, DType::Q8_0, false, true},
+    {"streamed product 1024 to 110000, Q4_1", 1024, 110000, DType::Q4_1, false, false},
 };
 
 } // namespace
