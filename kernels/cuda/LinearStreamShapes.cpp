@@ -120,8 +120,10 @@ std::optional<Shape> streamBlocksShapeFor(Shape shape, unsigned maxRows, const C
   int64_t room = sharedRoom(shape, chip);
   // Two tiles a stage share what is read of x, where there are many; x stays if there is room for it.
   bool pairs = share > 64 && (maxRows > 1 || 32 * rowBytes <= largeStage);
+  // Of several long rows it had better pass through: to copy it whole would take long.
+  int64_t kept = maxRows > 1 && shapeInteger(shape, "in") > 4096 ? 2 : int64_t(1) << 20;
   for (int rowTiles : {pairs ? 2 : 1, 1})
-    for (int64_t held : {int64_t(1) << 20, int64_t(3), int64_t(2), int64_t(1)}) {
+    for (int64_t held : {kept, std::min<int64_t>(kept, 3), int64_t(2), int64_t(1)}) {
       shape["rowTiles"] = rowTiles;
       int64_t pieces = streamBlocksLayout(shape).pieces;
       shape["inputPieces"] = double(std::min(held, pieces));

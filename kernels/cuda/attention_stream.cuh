@@ -304,35 +304,54 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
     return row < step.tokens && position >= 0 ? splitsOf(position) : 0;
   }
 
-  /// A finished unit for this block: `likely`, or one that is found; -1 if there is none.
-  __device__ __forceinline__ int claimUnit(int likely) const {
-    const int splits = unitSplits(max(likely, 0));
-    if (likely >= 0 && __shfl_sync(0xffffffffu, lane == 0 && claim(likely, splits), 0))
-      return likely;
-    // Blocks begin at different places, so that they rarely want the same one.
-    constexpr int together = 4;
-    const int rounds = divideUp(step.tokens * slots, 32);
-    for (int first = 0; first < rounds; first += together) {
-      int counts[together];
-      u32 arrived[together];
+  /// The first finished unit from `start` on, of 128 units and round again; -1 if there is none. Of `count`
+  /// it is the number of splits.
+  __device__ __forceinline__ int findUnit(int group, int start, int &count) const {
+    constexpr int words = 4;
+    u32 arrived[words], finished[words];
+    int counts[words];
 #pragma unroll
-      for (int i = 0; i < together; ++i) {
-        const int unit = (first + i + int(blockIdx.x)) % rounds * 32 + lane;
-        counts[i] = first + i < rounds ? unitSplits(unit) : 0;
-        arrived[i] = counts[i] > 1 ? __ldcg(counter(unit)) : 0u;
-      }
+    for (int w = 0; w < words; ++w) {
+      const int unit = group + w * 32 + lane;
+      counts[w] = unitSplits(unit);
+      arrived[w] = counts[w] > 1 ? __ldcg(counter(unit)) : 0u;
+    }
+    int found = -1;
 #pragma unroll
-      for (int i = 0; i < together; ++i) {
-        const int unit = (first + i + int(blockIdx.x)) % rounds * 32 + lane;
-        for (u32 all = __ballot_sync(0xffffffffu, counts[i] > 1 && arrived[i] == u32(counts[i])); all;) {
-          const u32 behind = all & (0xffffffffu << blockIdx.x % 32);
-          const int which = __ffs(behind ? behind : all) - 1;
-          if (__ballot_sync(0xffffffffu, lane == which && claim(unit, counts[i])))
-            return __shfl_sync(0xffffffffu, unit, which);
-          all &= ~(1u << which);
+    for (int w = 0; w < words; ++w)
+      finished[w] = __ballot_sync(0xffffffffu, counts[w] > 1 && arrived[w] == u32(counts[w]));
+#pragma unroll
+    for (int pass = 0; pass < 2; ++pass) // from start on, then those before it
+#pragma unroll
+      for (int w = 0; w < words; ++w) {
+        const int skip = min(max(start - w * 32, 0), 32);
+        const u32 wanted = pass == 0 ? u32(u64(finished[w]) >> skip << skip) : finished[w];
+        if (found < 0 && wanted) {
+          const int from = __ffs(wanted) - 1;
+          found = group + w * 32 + from;
+          count = __shfl_sync(0xffffffffu, counts[w], from);
         }
       }
-    }
+    return found;
+  }
+
+  /// A finished unit for this block: `likely`, or one that is found; -1 if there is none. Blocks begin to
+  /// look at different places, and look anew where another was faster, so that they rarely want the same one.
+  __device__ __forceinline__ int claimUnit(int likely) const {
+    auto claims = [&](int unit, int splits) {
+      return __shfl_sync(0xffffffffu, lane == 0 && claim(unit, splits), 0);
+    };
+    if (likely >= 0 && claims(likely, unitSplits(likely)))
+      return likely;
+    for (int group = 0; group < step.tokens * slots; group += 128)
+      for (int start = int(blockIdx.x * 37u % 128u);; start = (start + 41) % 128) {
+        int splits = 0;
+        const int unit = findUnit(group, start, splits);
+        if (unit < 0)
+          break;
+        if (claims(unit, splits))
+          return unit;
+      }
     return -1;
   }
 
