@@ -1,6 +1,7 @@
 // What a user sees when a kernel is at fault: the plan's attention is replaced by a kernel that misbehaves.
 #include "test/device/models/Models.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace fusebox::gpumodels {
@@ -15,14 +16,16 @@ std::string bodyOf(const std::string &kind) {
          "do asm volatile(\"mov.u64 %0, %globaltimer;\" : \"=l\"(now)); while (now - begin < 8000000000ull);";
 }
 
-/// The golden plan with that kernel in the place of its first layer's attention.
+/// The golden plan with that kernel in the place of its attention in steps of one token that sees few keys.
 plan::PlanReader faultyPlan(const Options &options, const std::string &kind, std::string &kernelName) {
   plan::PlanReader good = readPlan(options, "qwen3", "bf16");
   plan::Program program = expect(good.readProgram(*good.find(plan::SectionKind::Program)));
   for (const plan::Launch &launch : program.launches) {
     if (launch.name != "attn")
       continue;
-    const plan::Kernel &kernel = program.kernels[launch.variants[0].kernel];
+    const plan::Variant &variant = *std::find_if(launch.variants.begin(), launch.variants.end(),
+                                                 [](const plan::Variant &v) { return v.minKeys == 0; });
+    const plan::Kernel &kernel = program.kernels[variant.kernel];
     plan::Module &module = program.modules[kernel.module];
     module.source = "extern \"C\" __global__ void " + kernel.symbol + "() { " + bodyOf(kind) + " }\n";
     module.cubins.clear();
