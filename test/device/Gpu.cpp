@@ -180,7 +180,7 @@ void Gpu::launch(const cuda::KernelRequest &request, const std::vector<cuda::Dev
 
 void Gpu::synchronise(const std::string &what) {
   using Clock = std::chrono::steady_clock;
-  auto deadline = Clock::now() + std::chrono::seconds(20);
+  auto deadline = Clock::now() + std::chrono::seconds(60);
   for (;;) {
     cuda::Status status = api.streamQuery(stream);
     if (status == cuda::success)
@@ -188,7 +188,7 @@ void Gpu::synchronise(const std::string &what) {
     if (status != cuda::errorNotReady)
       fail(what + ": " + cuda::statusText(api, status));
     if (Clock::now() > deadline)
-      fail(what + ": a kernel did not return within 20 s");
+      fail(what + ": a kernel did not return within 60 s");
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
 }

@@ -98,7 +98,8 @@ public:
               const StepView &step, unsigned blocks = 0);
   void launchRaw(cuda::Function function, unsigned gridX, unsigned gridY, unsigned threads, void **parameters,
                  unsigned sharedBytes = 0);
-  /// Waits for everything queued; ends the program if that takes more than 20 s.
+  /// Waits for everything queued; ends the program if that takes more than 60 s, which it may under
+  /// compute-sanitizer.
   void synchronise(const std::string &what);
 
   /// Milliseconds that one replay of the recorded work takes: the median of `repeats`, each of `inner`
