@@ -1,5 +1,5 @@
 // Attention of single tokens over the paged KV cache, bf16, at the speed of memory: for decode, and for steps
-// of few tokens. Tensor cores do the products; keys and values go from memory straight into fragments.
+// of few tokens. Tensor cores do the products.
 //
 // Keys and values go from memory straight into fragments. The next block's are requested as soon as the
 // registers of the current one's are read, and the first block's before the kernel's input is ready, if they

@@ -186,18 +186,14 @@ void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
       shape["rowTile"] = 1, shape["warpOutputs"] = 2;
       cases.push_back(productCase(name + ", plain kernel", {"linear_any", shape, roundedSum()}, layers));
     }
-  cases.push_back(attentionCase(modelShapes[0], 16, 4096, 2));
-  cases.push_back(attentionCase(modelShapes[0], 16, 16384, 1));
-  cases.push_back(attentionCase(modelShapes[0], 16, 1024, 8));
-  cases.push_back(attentionCase(modelShapes[0], 1, 4096, 28));
-  cases.push_back(attentionCase(modelShapes[0], 1, 32768, 3));
-  cases.push_back(attentionCase(modelShapes[0], 1, 128, 28));
-  cases.push_back(attentionCase(modelShapes[1], 16, 16384, 2));
-  cases.push_back(attentionCase(modelShapes[1], 16, 65536, 1));
-  cases.push_back(attentionCase(modelShapes[1], 1, 2048, 22));
-  cases.push_back(attentionCase(modelShapes[2], 16, 16384, 2));
-  cases.push_back(attentionCase(modelShapes[2], 16, 65536, 1));
-  cases.push_back(attentionCase(modelShapes[2], 1, 4096, 18));
+  struct Attended {
+    int model, batch, context, pools;
+  };
+  constexpr Attended attended[] = {{0, 16, 4096, 2}, {0, 16, 16384, 1}, {0, 16, 1024, 8},  {0, 1, 4096, 28},
+                                   {0, 1, 32768, 3}, {0, 1, 128, 28},   {1, 16, 16384, 2}, {1, 16, 65536, 1},
+                                   {1, 1, 2048, 22}, {2, 16, 16384, 2}, {2, 16, 65536, 1}, {2, 1, 4096, 18}};
+  for (auto [model, batch, context, pools] : attended)
+    cases.push_back(attentionCase(modelShapes[model], batch, context, pools));
 }
 
 } // namespace fusebox::gputest
