@@ -13,8 +13,7 @@ namespace fusebox {
 template <class S> struct AttentionDecode : AttentionSplit<S> {
   using Split = AttentionSplit<S>;
   using Split::args, Split::step, Split::warp, Split::lane, Split::g, Split::t;
-  using Split::rowPosition, Split::warps, Split::groupHeads, Split::headGroups, Split::slots,
-      Split::heldHeads, Split::chunks, Split::tiles, Split::mostRows, Split::maxSplits;
+  using Split::warps, Split::slots, Split::chunks, Split::mostRows, Split::maxSplits;
   using typename Split::Cursor, typename Split::Item, typename Split::Running;
   static constexpr int halves = S::headDim / 64, minBlocks = S::headDim <= 64 ? 3 : 2;
   static constexpr u64 record = S::headDim + 2; ///< of a split: maximum, sum, accumulated values

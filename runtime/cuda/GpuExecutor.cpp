@@ -41,15 +41,15 @@ GpuExecutor::~GpuExecutor() {
 
 Result<void> GpuExecutor::flatten() {
   const plan::Program &program = *code->program;
-  for (const plan::Launch &launch : program.launches)
+  for (const plan::Launch &launch : program.launches) {
     if (launch.args.size() > Args::most)
       return modelError("launch " + launch.name + " has " + std::to_string(launch.args.size()) +
                         " arguments, a GPU kernel takes at most " + std::to_string(Args::most));
-  for (const plan::Launch &launch : program.launches)
     for (const plan::Variant &variant : launch.variants)
       if (variant.minKeys > 0 &&
           std::find(keyLimits.begin(), keyLimits.end(), variant.minKeys) == keyLimits.end())
         keyLimits.push_back(variant.minKeys);
+  }
   plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block) {
     BoundLaunch &bound = launches.emplace_back(BoundLaunch{index, layer, block, {}});
     const plan::Launch &launch = program.launches[index];
