@@ -5,31 +5,27 @@
 // registers of the current one's are read, and the first block's before the kernel's input is ready, if they
 // lie in the cache from earlier steps. The block that finishes a row's last split joins them.
 #pragma once
-#include "attention_split.cuh"
+#include "attention_fragments.cuh"
 
 namespace fusebox {
 
 /// S: as AttentionSplit.
-template <class S> struct AttentionDecode : AttentionSplit<S> {
+template <class S> struct AttentionDecode : AttentionFragments<S> {
   using Split = AttentionSplit<S>;
+  using Fragments = AttentionFragments<S>;
   using Split::args, Split::step, Split::warp, Split::lane, Split::g, Split::t;
   using Split::warps, Split::slots, Split::chunks, Split::mostRows, Split::maxSplits;
+  using typename Fragments::Block;
   using typename Split::Cursor, typename Split::Item, typename Split::Running;
-  static constexpr int halves = S::headDim / 64, minBlocks = S::headDim <= 64 ? 3 : 2;
+  static constexpr int minBlocks = S::headDim <= 64 ? 3 : 2;
   static constexpr u64 record = S::headDim + 2; ///< of a split: maximum, sum, accumulated values
 
-  struct Shared {
-    float values[warps][8][S::headDim];
-    float maximum[warps][8], sum[warps][8];
+  struct Shared : Fragments::Spans {
     float weights[8][maxSplits];
     bool last;
   };
 
   Shared &shared;
-
-  struct Block {
-    uint4 k[4][chunks], v[2][4][halves];
-  };
 
   /// Where the keys of the item's next block lie.
   __device__ __forceinline__ const u16 *blockAddress(const Item &item) const {
@@ -40,83 +36,19 @@ template <class S> struct AttentionDecode : AttentionSplit<S> {
   }
 
   __device__ __forceinline__ void loadKeys(Block &block, const u16 *keys) const {
-    if (!keys)
-      return;
-#pragma unroll
-    for (int c = 0; c < chunks; ++c)
-#pragma unroll
-      for (int n = 0; n < 4; ++n)
-        block.k[n][c] =
-            streamVector(keys + u64(n * 8 + g) * S::headDim + KvLayout<S>::column(g, c * 32 + t * 8));
+    if (keys)
+      Fragments::loadKeys(block, [&](int i) { return streamVector(keys + i); });
   }
-
-  /// Values of keys 2t, 2t+1, 2t+8, 2t+9 of half block b; keys that the token does not see read as 0.
   __device__ __forceinline__ void loadValues(Block &block, const u16 *keys, int b, int key,
                                              int position) const {
-    if (!keys)
-      return;
-    const u16 *values = keys + KvLayout<S>::valueOffset + 16 * b * S::headDim;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int at = 2 * t + (i & 1) + (i >> 1) * 8;
-#pragma unroll
-      for (int h = 0; h < halves; ++h)
-        block.v[b][i][h] =
-            key + 16 * b + at <= position
-                ? streamVector(values + u64(at) * S::headDim + KvLayout<S>::column(at, h * 64 + g * 8))
-                : uint4{0, 0, 0, 0};
-    }
+    if (keys)
+      Fragments::loadValues(block, b, key, position,
+                            [&](int i) { return streamVector(keys + KvLayout<S>::valueOffset + i); });
   }
-
   __device__ __forceinline__ void loadBlock(Block &block, const u16 *keys, int key, int position) const {
     loadKeys(block, keys);
     loadValues(block, keys, 0, key, position);
     loadValues(block, keys, 1, key, position);
-  }
-
-  /// Scores of a block's 32 keys.
-  __device__ __forceinline__ void scores(float (&s)[4][4], const uint4 (&q)[chunks], const Block &block,
-                                         int key, int position) const {
-#pragma unroll
-    for (int c = 0; c < chunks; ++c)
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        mma(s[n], q[c].x, 0u, q[c].y, 0u, block.k[n][c].x, block.k[n][c].y);
-        mma(s[n], q[c].z, 0u, q[c].w, 0u, block.k[n][c].z, block.k[n][c].w);
-      }
-    Split::finishScores(s, key, position);
-  }
-
-  /// values += V^T P for 16 keys.
-  __device__ __forceinline__ void addValues(Running &run, const uint4 (&v)[4][halves], u32 p0, u32 p1) const {
-#pragma unroll
-    for (int h = 0; h < halves; ++h) {
-      u32 w[4][4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        w[i][0] = v[i][h].x, w[i][1] = v[i][h].y, w[i][2] = v[i][h].z, w[i][3] = v[i][h].w;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const u32 pick = j % 2 ? 0x7632u : 0x5410u;
-        mma(run.values[h * 4 + j], __byte_perm(w[0][j / 2], w[1][j / 2], pick),
-            __byte_perm(w[0][2 + j / 2], w[1][2 + j / 2], pick), __byte_perm(w[2][j / 2], w[3][j / 2], pick),
-            __byte_perm(w[2][2 + j / 2], w[3][2 + j / 2], pick), p0, p1);
-      }
-    }
-  }
-
-  /// Leaves this warp's span in shared memory.
-  __device__ __forceinline__ void storeSpan(Running &run) const {
-    run.sum = quadSum(run.sum);
-    if (t == 0)
-      shared.maximum[warp][g] = run.maximum, shared.sum[warp][g] = run.sum;
-#pragma unroll
-    for (int j = 0; j < halves * 4; ++j) {
-      const int d = j / 4 * 64 + g * 8 + j % 4;
-      shared.values[warp][2 * t][d] = run.values[j][0], shared.values[warp][2 * t + 1][d] = run.values[j][1];
-      shared.values[warp][2 * t][d + 4] = run.values[j][2],
-                                     shared.values[warp][2 * t + 1][d + 4] = run.values[j][3];
-    }
   }
 
   static __device__ float *scratch(const Item &item, int head, int split);
@@ -126,17 +58,8 @@ template <class S> struct AttentionDecode : AttentionSplit<S> {
   __device__ __forceinline__ void joinSpans(const Item &item) const {
     for (int i = threadIdx.x; i < item.headCount * S::headDim; i += blockDim.x) {
       const int head = i / S::headDim, d = i % S::headDim;
-      float top = shared.maximum[0][head], sum = 0.f, value = 0.f;
-#pragma unroll
-      for (int w = 1; w < warps; ++w)
-        top = fmaxf(top, shared.maximum[w][head]);
-#pragma unroll
-      for (int w = 0; w < warps; ++w) {
-        const float weight =
-            shared.maximum[w][head] == negativeInfinity() ? 0.f : __expf(shared.maximum[w][head] - top);
-        sum = __fmaf_rn(shared.sum[w][head], weight, sum);
-        value = __fmaf_rn(shared.values[w][head][d], weight, value);
-      }
+      float top, sum, value;
+      Fragments::joinElement(shared, head, d, top, sum, value);
       if (item.splits == 1) {
         store<S::type>(args.p[0], (u64(item.row) * S::heads + item.firstHead + head) * S::headDim + d,
                        __fdividef(value, sum));
@@ -263,12 +186,12 @@ template <class S> struct AttentionDecode : AttentionSplit<S> {
       }
       float s[4][4] = {};
       u32 p[4];
-      scores(s, q, block, key, item.position);
+      Fragments::scores(s, q, block, key, item.position);
       loadKeys(block, keys);
       Split::weigh(run, s, p);
 #pragma unroll
       for (int b = 0; b < 2; ++b) {
-        addValues(run, block.v[b], p[2 * b], p[2 * b + 1]);
+        Fragments::addValues(run, block.v[b], p[2 * b], p[2 * b + 1]);
         loadValues(block, keys, b, nextKey, position);
       }
     }
@@ -276,7 +199,7 @@ template <class S> struct AttentionDecode : AttentionSplit<S> {
       keys = blockAddress(next);
       loadBlock(block, keys, next.key, next.position);
     }
-    storeSpan(run);
+    Fragments::storeSpan(shared, run);
     __syncthreads();
     joinSpans(item);
     if (item.splits > 1 && arrivesLast(item))

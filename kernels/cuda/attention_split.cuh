@@ -7,18 +7,21 @@
 // product with V, sums in f32; spans, then splits are joined in a fixed order and the quotient is rounded
 // once. So the bits depend on the position alone: not on the batch, the grid or the run.
 //
-// The work items (token, kv head, 8 of its query heads, split) are dealt to a grid of any size, so a captured
-// graph serves every length.
+// The work items (token, kv head, some of its query heads, split) are dealt to a grid of any size, so a
+// captured graph serves every length.
 #pragma once
 #include "kv_cache.cuh"
 
 namespace fusebox {
 
 /// S: heads, kvHeads, headDim (64 or 128), type (bf16), scale, window (0: none), softcap (0: none).
+/// An item is for ItemHeads (at most 8) of a kv head's query heads.
 /// args: out [tokens, heads * headDim], q, kv pool of the layer. At most 16 tokens.
-template <class S> struct AttentionSplit {
-  static constexpr int warps = 4, groupHeads = S::heads / S::kvHeads, headGroups = divideUp(groupHeads, 8);
-  static constexpr int slots = S::kvHeads * headGroups, heldHeads = groupHeads < 8 ? groupHeads : 8;
+template <class S, int ItemHeads = 8> struct AttentionSplit {
+  static constexpr int warps = 4, groupHeads = S::heads / S::kvHeads,
+                       headGroups = divideUp(groupHeads, ItemHeads);
+  static constexpr int slots = S::kvHeads * headGroups,
+                       heldHeads = groupHeads < ItemHeads ? groupHeads : ItemHeads;
   static constexpr int chunks = S::headDim / 32, tiles = S::headDim / 16;
   static constexpr int mostRows = 16, maxSplits = 64;
   static_assert(S::headDim == 64 || S::headDim == 128, "registers hold the sums of no larger head");
@@ -71,6 +74,18 @@ template <class S> struct AttentionSplit {
       rowPosition = __ldg(step.position + lane), rowSequence = __ldg(step.tokenSequence + lane);
   }
 
+  /// Item `index` of a row whose position and splits are set.
+  __device__ __forceinline__ void placeItem(Item &item, int index) const {
+    item.slot = index % slots, item.split = item.firstSplit + index / slots;
+    item.kvHead = item.slot / headGroups;
+    item.firstHead = item.kvHead * groupHeads + item.slot % headGroups * ItemHeads;
+    item.headCount = min(ItemHeads, groupHeads - item.slot % headGroups * ItemHeads);
+    const int tokens = splitTokens(item.position), span = tokens / warps,
+              begin = item.split * tokens + warp * span;
+    item.key = max(begin, firstKey(item.position) / 32 * 32);
+    item.end = min(begin + span, item.position + 1);
+  }
+
   /// The item `at` stands at, or the first behind it; not there behind the last.
   __device__ __forceinline__ void findItem(Cursor &at) const {
     Item &item = at.item;
@@ -78,20 +93,14 @@ template <class S> struct AttentionSplit {
       item.position = __shfl_sync(0xffffffffu, rowPosition, at.row);
       if (item.position < 0)
         continue;
-      const int tokens = splitTokens(item.position);
       item.firstSplit = firstSplit(item.position);
       item.splits = splitsOf(item.position);
       if (at.index >= slots * item.splits) {
         at.index -= slots * item.splits;
         continue;
       }
-      item.row = at.row, item.slot = at.index % slots, item.split = item.firstSplit + at.index / slots;
-      item.kvHead = item.slot / headGroups;
-      item.firstHead = item.kvHead * groupHeads + item.slot % headGroups * 8;
-      item.headCount = min(8, groupHeads - item.slot % headGroups * 8);
-      const int span = tokens / warps, begin = item.split * tokens + warp * span;
-      item.key = max(begin, firstKey(item.position) / 32 * 32);
-      item.end = min(begin + span, item.position + 1);
+      item.row = at.row;
+      placeItem(item, at.index);
       return;
     }
     at.there = false;

@@ -55,12 +55,31 @@ __device__ __forceinline__ void letNextStart() {
 #endif
 }
 
+/// Registers a thread of this group of four warps has from now on; all its warps say so. A group claims what
+/// others have given back. On sm_90a.
+template <int Count> __device__ __forceinline__ void limitRegisters() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
+#endif
+}
+template <int Count> __device__ __forceinline__ void claimRegisters() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
+#endif
+}
+
 __device__ __forceinline__ float negativeInfinity() { return __int_as_float(int(0xff800000u)); }
 __device__ __forceinline__ float bf16Low(u32 pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float bf16High(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
 __device__ __forceinline__ u32 packBf16(float low, float high) {
   u32 pair;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+/// The products of two pairs, each rounded once.
+__device__ __forceinline__ u32 multiplyBf16(u32 a, u32 b) {
+  u32 pair;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(0x80008000u)); // a b - 0
   return pair;
 }
 __device__ __forceinline__ float roundBf16(float v) { return bf16Low(packBf16(v, 0.f)); }

@@ -83,7 +83,6 @@ template <class S> struct PrepareHeadVectors {
     store8<S::type>(args.p[1], to + KvLayout<S>::valueOffset, to + KvLayout<S>::valueOffset + 8, value);
   }
 
-private:
   /// Angles of this lane's pairs: 8, or 4 where pairs are neighbours.
   static __device__ __forceinline__ void loadAngles(float (&angles)[8], const void *table, u64 at) {
     if constexpr (S::interleaved) {

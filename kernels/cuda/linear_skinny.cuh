@@ -131,8 +131,12 @@ template <class S> struct LinearSkinny {
     const u32 gains[4] = {gain.x, gain.y, gain.z, gain.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      words[i] = packBf16(normed<S>(bf16Low(words[i]), factor, bf16Low(gains[i])),
-                          normed<S>(bf16High(words[i]), factor, bf16High(gains[i])));
+      if constexpr (S::roundNormalised && !S::onePlus) // two roundings to bf16, as in normed()
+        words[i] = multiplyBf16(
+            packBf16(__fmul_rn(bf16Low(words[i]), factor), __fmul_rn(bf16High(words[i]), factor)), gains[i]);
+      else
+        words[i] = packBf16(normed<S>(bf16Low(words[i]), factor, bf16Low(gains[i])),
+                            normed<S>(bf16High(words[i]), factor, bf16High(gains[i])));
     v = uint4{words[0], words[1], words[2], words[3]};
   }
 

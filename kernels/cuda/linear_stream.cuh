@@ -60,9 +60,9 @@ template <class S> struct LinearStream {
       beginStage(full, count * bytes);
       if (pieces == 1) {
         if (lane == 0)
-          copyBulk(to, rowsFrom, count * bytes, full);
+          copyBulkOnce(to, rowsFrom, count * bytes, full);
       } else if (lane < count) {
-        copyBulk(to + lane * rowBytes, rowsFrom + u64(lane) * storedRow, bytes, full);
+        copyBulkOnce(to + lane * rowBytes, rowsFrom + u64(lane) * storedRow, bytes, full);
       }
     } else {
       for (int r = 0; r < count; ++r)

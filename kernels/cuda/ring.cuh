@@ -55,16 +55,21 @@ constexpr bool hasBulkCopies = false;
 /// Arrivals that a warp's copies into a stage make at its barrier.
 constexpr int copyArrivals = hasBulkCopies ? 1 : 32;
 
+/// One lane announces a stage of `bytes`.
+__device__ __forceinline__ void announceStage(StageBarrier &full, u32 bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{ .reg .b64 t; mbarrier.arrive.expect_tx.shared.b64 t, [%0], %1; }" ::"r"(sharedAddress(&full)),
+      "r"(bytes)
+      : "memory");
+#endif
+}
+
 /// The warp announces a stage of `bytes`, then copies its pieces, then reports.
 __device__ __forceinline__ void beginStage(StageBarrier &full, u32 bytes) {
-#if __CUDA_ARCH__ >= 900
   if (threadIdx.x % 32 == 0)
-    asm volatile(
-        "{ .reg .b64 t; mbarrier.arrive.expect_tx.shared.b64 t, [%0], %1; }" ::"r"(sharedAddress(&full)),
-        "r"(bytes)
-        : "memory");
+    announceStage(full, bytes);
   __syncwarp();
-#endif
 }
 
 /// One lane copies `bytes` (a multiple of 16, both places aligned to it).
@@ -74,6 +79,18 @@ __device__ __forceinline__ void copyBulk(u32 to, const void *from, u32 bytes, St
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
       "l"(from), "r"(bytes), "r"(sharedAddress(&full))
       : "memory");
+#endif
+}
+
+/// The same for what a step reads once: it is the first to leave the second-level cache.
+__device__ __forceinline__ void copyBulkOnce(u32 to, const void *from, u32 bytes, StageBarrier &full) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("{ .reg .b64 policy; createpolicy.fractional.L2::evict_first.b64 policy, 1.0; "
+               "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], "
+               "%2, [%3], "
+               "policy; }" ::"r"(to),
+               "l"(from), "r"(bytes), "r"(sharedAddress(&full))
+               : "memory");
 #endif
 }
 
