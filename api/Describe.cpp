@@ -55,16 +55,20 @@ static ordered_json describeMemory(const plan::Program &program) {
 }
 
 static ordered_json describeKernels(const plan::Program &program) {
-  std::vector<unsigned> launches(program.kernels.size());
-  for (const plan::Launch &launch : program.launches)
+  std::vector<unsigned> launches(program.kernels.size()), loops(program.kernels.size());
+  for (const plan::Launch &launch : program.launches) {
     for (const plan::Variant &variant : launch.variants)
-      ++launches[variant.kernel];
+      launches[variant.kernel] += !variant.loop;
+    loops[launch.variants.front().kernel] += plan::loopBlocks(launch) > 0;
+  }
   ordered_json list = ordered_json::array();
   for (size_t i = 0; i < program.kernels.size(); ++i) {
     const plan::Kernel &kernel = program.kernels[i];
     list.push_back({{"name", kernel.name}, {"launches", launches[i]}, {"scratch", kernel.scratchBytes}});
     if (kernel.product.in != 0)
       list.back()["or"] = "cuBLASLt";
+    if (loops[i] != 0)
+      list.back()["loops"] = loops[i];
   }
   return list;
 }

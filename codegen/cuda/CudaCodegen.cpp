@@ -13,9 +13,10 @@
 using namespace mlir;
 using namespace fusebox;
 
-/// The instance that a kernel of the plan is. Fails with a diagnostic if its body can't be emitted.
+/// The instance that a kernel of the plan is, with its parts. Fails with a diagnostic if a body can't be
+/// emitted.
 static FailureOr<cuda::KernelRequest> requestOf(plan::KernelOp kernel) {
-  cuda::KernelRequest request = {kernel.getTemplateName().str(), {}, {}};
+  cuda::KernelRequest request = {kernel.getTemplateName().str(), {}};
   if (auto body = kernel.getPointwiseAttr()) {
     auto text = emitPointwise(SymbolTable::lookupNearestSymbolFrom<plan::PointwiseOp>(kernel, body));
     if (failed(text))
@@ -30,6 +31,13 @@ static FailureOr<cuda::KernelRequest> requestOf(plan::KernelOp kernel) {
       value = double(cast<IntegerAttr>(dimension.getValue()).getInt());
     request.shape[dimension.getName().str()] = value;
   }
+  if (auto parts = kernel.getPartsAttr())
+    for (auto name : parts.getAsRange<FlatSymbolRefAttr>()) {
+      auto part = requestOf(SymbolTable::lookupNearestSymbolFrom<plan::KernelOp>(kernel, name));
+      if (failed(part))
+        return failure();
+      request.parts.push_back(std::move(*part));
+    }
   return request;
 }
 

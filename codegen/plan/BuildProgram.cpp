@@ -206,6 +206,8 @@ private:
       plan::Variant &variant = launch.variants.emplace_back();
       variant.maxRows = uint32_t(from.getMaxRows());
       variant.minKeys = uint32_t(from.getMinKeys());
+      variant.belowKeys = uint32_t(from.getBelowKeys());
+      variant.loop = from.getLoop();
       variant.kernel = index.lookup(from.getKernel().getValue());
       for (auto [axis, dim] : llvm::enumerate(from.getGrid()))
         variant.grid[axis] = {plan::Extent(dim.getExtent()), uint32_t(dim.getTile()),

@@ -15,6 +15,13 @@ using namespace fusebox::plan;
 #include "ir/plan/PlanDialect.cpp.inc"
 #include "ir/plan/PlanEnums.cpp.inc"
 
+/// The keyword `loop` of a variant, which is there or not.
+static OptionalParseResult parseLoop(AsmParser &parser, bool &loop) {
+  loop = succeeded(parser.parseOptionalKeyword("loop"));
+  return loop ? OptionalParseResult(success()) : std::nullopt;
+}
+static void printLoop(AsmPrinter &printer, bool) { printer << "loop"; }
+
 #define GET_ATTRDEF_CLASSES
 #include "ir/plan/PlanAttrs.cpp.inc"
 
@@ -75,11 +82,14 @@ LogicalResult DimAttr::verify(function_ref<InFlightDiagnostic()> emitError, int6
 //--------------------------------------------------------------------------------------===//
 
 LogicalResult VariantAttr::verify(function_ref<InFlightDiagnostic()> emitError, FlatSymbolRefAttr kernel,
-                                  int64_t maxRows, int64_t minKeys, ArrayRef<DimAttr> grid) {
+                                  int64_t maxRows, int64_t minKeys, int64_t belowKeys, bool,
+                                  ArrayRef<DimAttr> grid) {
   if (maxRows < 1 || maxRows > std::numeric_limits<uint32_t>::max())
     return emitError() << "a variant is for at least one row";
   if (minKeys < 0 || minKeys > std::numeric_limits<uint32_t>::max())
     return emitError() << "a variant is for 0 to 4294967295 keys, not " << minKeys;
+  if (belowKeys < 0 || belowKeys > std::numeric_limits<uint32_t>::max())
+    return emitError() << "a variant is for fewer than 0 (any) to 4294967295 keys, not " << belowKeys;
   if (grid.empty() || grid.size() > 3)
     return emitError() << "a grid has one to three dimensions, not " << grid.size();
   return success();

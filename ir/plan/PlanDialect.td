@@ -68,17 +68,29 @@ def Plan_VariantAttr : Plan_Attr<"Variant", "variant"> {
     Variants of a launch ascend in `up_to`; the last has none and takes any number of rows. Of several with the same
     `up_to` the last computes the launch alone, and the first is what a step runs: it computes other launches too, or
     nothing (a grid of 0) because another launch does. One with `from_keys` is for steps whose tokens see at least so
-    many keys, all tokens together, and is passed over in others.
+    many keys, all tokens together, one with `below_keys` for steps whose tokens see fewer; both are passed over in
+    others.
+
+    One with `loop` does the work of its launch for all layers of the plan.loop it is in, in one launch. Then each
+    launch of the loop's body has such a variant as its first, for the same steps; one of them has the kernel, the others
+    an empty grid (a count of 0). All grids are fixed. The kernel's first argument is the address of a table of addresses
+    [layer][argument] of its launch. These variants are passed over where a launch must be observed alone, and on GPUs
+    that can't hold the whole grid at once.
   }];
   let parameters = (ins "::mlir::FlatSymbolRefAttr":$kernel,
                     DefaultValuedParameter<"int64_t", "std::numeric_limits<uint32_t>::max()",
                                            "4294967295 stands for any">:$max_rows,
                     DefaultValuedParameter<"int64_t", "0">:$min_keys,
+                    DefaultValuedParameter<"int64_t", "0", "0 stands for no limit">:$below_keys,
+                    DefaultValuedParameter<"bool", "false">:$loop,
                     ArrayRefParameter<"::fusebox::plan::DimAttr">:$grid);
   let builders = [AttrBuilder<(ins "::mlir::FlatSymbolRefAttr":$kernel, "int64_t":$maxRows,
                                    "::llvm::ArrayRef<::fusebox::plan::DimAttr>":$grid),
-                              [{ return $_get($_ctxt, kernel, maxRows, 0, grid); }]>];
-  let assemblyFormat = "`<` $kernel (`up_to` $max_rows^)? (`from_keys` $min_keys^)? `grid` `[` $grid `]` `>`";
+                              [{ return $_get($_ctxt, kernel, maxRows, 0, 0, false, grid); }]>];
+  let assemblyFormat = [{
+    `<` $kernel (`up_to` $max_rows^)? (`from_keys` $min_keys^)? (`below_keys` $below_keys^)? (custom<Loop>($loop)^)?
+    `grid` `[` $grid `]` `>`
+  }];
   let genVerifyDecl = 1;
 }
 

@@ -98,16 +98,20 @@ def Plan_PointwiseOp : Plan_Record<"pointwise", [IsolatedFromAbove, SingleBlock]
 def Plan_KernelOp : Plan_Record<"kernel"> {
   let summary = "a kernel made from a template by making its shape constant";
   let description = [{
-    Kernels with the same template, shape, pointwise body and target are one. Dimensions of real type are f64. Codegen
-    writes where the code is: for a CPU `entry`, where the kernel starts in its target's image; for a GPU `module`.
+    Kernels with the same template, shape, pointwise body, parts and target are one. Dimensions of real type are f64.
+    Codegen writes where the code is: for a CPU `entry`, where the kernel starts in its target's image; for a GPU
+    `module`. `parts` are kernels whose work this one does in one launch: their constants and bodies become its parts,
+    in order.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$template_name, DictionaryAttr:$shape,
-                   OptionalAttr<FlatSymbolRefAttr>:$pointwise, FlatSymbolRefAttr:$target,
+                   OptionalAttr<FlatSymbolRefAttr>:$pointwise, OptionalAttr<FlatSymbolRefArrayAttr>:$parts,
+                   FlatSymbolRefAttr:$target,
                    DefaultValuedAttr<I64Attr, "0">:$scratch_bytes,
                    DefaultValuedAttr<I64Attr, "0">:$block_threads, OptionalAttr<I64Attr>:$entry,
                    OptionalAttr<FlatSymbolRefAttr>:$module);
   let assemblyFormat = [{
-    $sym_name `=` $template_name $shape (`computes` $pointwise^)? `on` $target (`at` $entry^)? (`in` $module^)? attr-dict
+    $sym_name `=` $template_name $shape (`computes` $pointwise^)? (`parts` $parts^)? `on` $target (`at` $entry^)?
+    (`in` $module^)? attr-dict
   }];
   let hasVerifier = 1;
 }

@@ -54,24 +54,50 @@ LogicalResult BufferOp::verify() {
 //===-- Calls and launches
 //------------------------------------------------------------------------------------===//
 
-static LogicalResult verifyVariants(Operation *op, ArrayAttr variants) {
+/// The first of the variants if it is a loop variant, else null.
+static VariantAttr loopVariant(ArrayAttr variants) {
+  auto first = variants.empty() ? VariantAttr() : cast<VariantAttr>(variants[0]);
+  return first && first.getLoop() ? first : VariantAttr();
+}
+
+/// Variants that are no loop variants, which may be passed over.
+static LogicalResult verifyOwnVariants(Operation *op, ArrayRef<Attribute> variants) {
   if (variants.empty())
-    return op->emitOpError("needs at least one variant");
-  int64_t previous = 0, keys = 0;
-  for (auto variant : variants.getAsRange<VariantAttr>()) {
+    return op->emitOpError("needs at least one variant of its own");
+  int64_t previous = 0, keys = 0, below = 0;
+  for (auto variant : llvm::map_range(variants, llvm::CastTo<VariantAttr>)) {
+    if (variant.getLoop())
+      return op->emitOpError("has a loop variant that is not its first");
     if (variant.getMaxRows() < previous)
       return op->emitOpError("has variants that do not ascend in rows");
     if (variant.getMaxRows() > previous && keys > 0)
       return op->emitOpError("has no variant for ")
              << previous << " rows that see fewer than " << keys << " keys";
+    if (variant.getMaxRows() > previous && below > 0)
+      return op->emitOpError("has no variant for ")
+             << previous << " rows that see " << below << " keys and more";
     previous = variant.getMaxRows();
     keys = variant.getMinKeys();
+    below = variant.getBelowKeys();
   }
   if (keys > 0)
     return op->emitOpError("has a last variant for ") << keys << " keys and more; it must take any";
+  if (below > 0)
+    return op->emitOpError("has a last variant for fewer than ") << below << " keys; it must take any";
   if (previous != std::numeric_limits<uint32_t>::max())
     return op->emitOpError("has a last variant that takes at most ") << previous << " rows; it must take any";
   return success();
+}
+
+static LogicalResult verifyVariants(Operation *op, ArrayAttr variants) {
+  VariantAttr loop = loopVariant(variants);
+  if (!loop)
+    return verifyOwnVariants(op, variants.getValue());
+  if (!op->getParentOfType<LoopOp>())
+    return op->emitOpError("has a loop variant but is in no loop");
+  if (llvm::any_of(loop.getGrid(), [](DimAttr dim) { return dim.getExtent() != RowExtent::Fixed; }))
+    return op->emitOpError("has a loop variant whose grid is not fixed");
+  return verifyOwnVariants(op, variants.getValue().drop_front());
 }
 
 LogicalResult CallOp::verify() {
@@ -120,6 +146,33 @@ LogicalResult LoopOp::verify() {
   return success();
 }
 
+/// Either no launch of a loop's body has a loop variant, or all have one for the same steps, and one the
+/// kernel: a step runs all layers' launches or the one kernel.
+static LogicalResult verifyLoopVariants(LoopOp loop) {
+  SmallVector<std::pair<RowExtent, VariantAttr>> launches;
+  for (Operation &op : loop.getBody().front()) {
+    if (auto call = dyn_cast<CallOp>(op))
+      launches.emplace_back(call.getRows(), loopVariant(call.getVariants()));
+    else if (auto launch = dyn_cast<LaunchOp>(op))
+      launches.emplace_back(launch.getRows(), loopVariant(launch.getVariants()));
+  }
+  if (llvm::all_of(launches, [](const auto &launch) { return !launch.second; }))
+    return success();
+  unsigned kernels = 0;
+  auto [firstRows, first] = launches.front();
+  for (auto [rows, variant] : launches) {
+    if (!first || !variant)
+      return loop.emitOpError("has a loop variant in some launches of its body, not in all");
+    if (rows != firstRows || variant.getMaxRows() != first.getMaxRows() ||
+        variant.getMinKeys() != first.getMinKeys() || variant.getBelowKeys() != first.getBelowKeys())
+      return loop.emitOpError("has loop variants for different steps");
+    kernels += llvm::all_of(variant.getGrid(), [](DimAttr dim) { return dim.getCount() > 0; });
+  }
+  if (kernels != 1)
+    return loop.emitOpError("needs one loop variant with a grid that is not empty, not ") << kernels;
+  return success();
+}
+
 LogicalResult LoopOp::verifyRegions() {
   Block &body = getBody().front();
   if (body.getNumArguments() != (getInitial() ? 1u : 0u) || bool(getInitial()) != bool(getResult()))
@@ -131,11 +184,29 @@ LogicalResult LoopOp::verifyRegions() {
   Type expected = getInitial() ? getInitial().getType() : Type();
   if (yielded != expected || (getResult() && getResult().getType() != expected))
     return emitOpError("must yield what it takes");
-  return success();
+  return verifyLoopVariants(*this);
 }
 
 //===-- program
 //-----------------------------------------------------------------------------------------------===//
+
+static LogicalResult verifyKernel(KernelOp kernel, SymbolTable &symbols) {
+  if (!symbols.lookup<TargetOp>(kernel.getTargetAttr().getAttr()))
+    return kernel.emitOpError("is for ") << kernel.getTargetAttr() << ", which is no target of the program";
+  if (kernel.getPointwise() && !symbols.lookup<PointwiseOp>(kernel.getPointwiseAttr().getAttr()))
+    return kernel.emitOpError("computes ")
+           << kernel.getPointwiseAttr() << ", which is no pointwise body of the program";
+  if (!kernel.getParts())
+    return success();
+  for (auto name : kernel.getPartsAttr().getAsRange<FlatSymbolRefAttr>()) {
+    auto part = symbols.lookup<KernelOp>(name.getAttr());
+    if (!part || part.getTarget() != kernel.getTarget())
+      return kernel.emitOpError("has part ") << name << ", which is no kernel of its program and target";
+    if (part.getParts())
+      return kernel.emitOpError("has part ") << name << ", which has parts itself";
+  }
+  return success();
+}
 
 /// References of one launch or call, which has `variants` and `args`.
 static LogicalResult verifyReferences(Operation *op, ArrayAttr variants, ArrayAttr args,
@@ -182,13 +253,8 @@ LogicalResult ProgramOp::verifyRegions() {
   unsigned bodies = 0;
   for (Operation &op : getBody().front()) {
     bodies += isa<GraphOp, ScheduleOp>(op);
-    if (auto kernel = dyn_cast<KernelOp>(op);
-        kernel && !symbols.lookup<TargetOp>(kernel.getTargetAttr().getAttr()))
-      return kernel.emitOpError("is for ") << kernel.getTargetAttr() << ", which is no target of the program";
-    if (auto kernel = dyn_cast<KernelOp>(op);
-        kernel && kernel.getPointwise() && !symbols.lookup<PointwiseOp>(kernel.getPointwiseAttr().getAttr()))
-      return kernel.emitOpError("computes ")
-             << kernel.getPointwiseAttr() << ", which is no pointwise body of the program";
+    if (auto kernel = dyn_cast<KernelOp>(op); kernel && failed(verifyKernel(kernel, symbols)))
+      return failure();
     if (auto weight = dyn_cast<WeightOp>(op))
       for (auto instance : weight.getSources().getAsRange<ArrayAttr>())
         for (auto source : instance.getAsRange<SourceAttr>())

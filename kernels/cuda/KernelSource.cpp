@@ -1,5 +1,6 @@
 #include "kernels/cuda/KernelSource.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <set>
 #include <sstream>
@@ -52,12 +53,35 @@ std::string shapeMembers(const KernelEntry &entry, const Shape &shape) {
   return text;
 }
 
+/// What kernel `request` is made of, as the members of a struct: constants, body, parts as structs Part0, ….
+std::string members(const KernelRequest &request) {
+  const KernelEntry *entry = findKernel(request.symbol);
+  std::string text = entry ? shapeMembers(*entry, request.shape) + request.body : std::string();
+  for (size_t i = 0; i < request.parts.size(); ++i)
+    text += "struct Part" + std::to_string(i) + " {\n" + members(request.parts[i]) + "};\n";
+  return text;
+}
+
+/// Why a kernel can't be made as requested; empty if it can.
+std::string fault(const KernelEntry &entry, const KernelRequest &request) {
+  if (std::string reason = entry.accepts(request.shape); !reason.empty())
+    return reason;
+  if (request.body.empty() == entry.takesBody)
+    return request.body.empty() ? "needs a pointwise body" : "takes no pointwise body";
+  if (!std::equal(request.parts.begin(), request.parts.end(), entry.parts.begin(), entry.parts.end(),
+                  [](const KernelRequest &part, const char *symbol) { return part.symbol == symbol; }))
+    return "does the work of other kernels than its parts";
+  for (const KernelRequest &part : request.parts)
+    if (std::string reason = fault(*findKernel(part.symbol), part); !reason.empty())
+      return part.symbol + ": " + reason;
+  return {};
+}
+
 } // namespace
 
 std::string kernelName(const KernelRequest &request) {
   uint64_t hash = 0xcbf29ce484222325ull; // FNV-1a
-  const KernelEntry *entry = findKernel(request.symbol);
-  for (unsigned char c : entry ? shapeMembers(*entry, request.shape) + request.body : std::string())
+  for (unsigned char c : members(request))
     hash = (hash ^ c) * 0x100000001b3ull;
   char text[24];
   std::snprintf(text, sizeof text, "_%012llx", static_cast<unsigned long long>(hash & 0xffffffffffffull));
@@ -68,16 +92,13 @@ Result<std::string> kernelSource(const KernelRequest &request) {
   const KernelEntry *entry = findKernel(request.symbol);
   if (!entry)
     return internalError("no CUDA kernel is called " + request.symbol);
-  if (std::string reason = entry->accepts(request.shape); !reason.empty())
+  if (std::string reason = fault(*entry, request); !reason.empty())
     return internalError("CUDA kernel " + request.symbol + ": " + reason);
-  if (request.body.empty() == entry->takesBody)
-    return internalError("CUDA kernel " + request.symbol +
-                         (request.body.empty() ? " needs a pointwise body" : " takes no pointwise body"));
   std::string source;
   std::set<std::string> seen;
   if (!inlineHeader(entry->header, seen, source))
     return internalError(std::string("a CUDA kernel header is missing: ") + entry->header);
-  source += "namespace {\nstruct S {\n" + shapeMembers(*entry, request.shape) + request.body + "};\n}\n";
+  source += "namespace {\nstruct S {\n" + members(request) + "};\n}\n";
   source += "extern \"C\" __global__ void __launch_bounds__(" +
             std::to_string(entry->threads(request.shape)) + ", (" + entry->minBlocks + "))\n" +
             kernelName(request) +

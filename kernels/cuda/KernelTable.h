@@ -26,6 +26,7 @@ struct KernelRequest {
   std::string symbol;
   Shape shape;
   std::string body = {}; ///< CUDA C++ of the struct Body that it applies to each element, if it takes one
+  std::vector<KernelRequest> parts = {}; ///< the kernels whose work it does in one launch, if it is made so
 };
 
 /// The constant `name` of a shape; a constant that is not given is 0.
@@ -39,7 +40,8 @@ struct KernelEntry {
   const char *header; ///< in kernels/cuda
   const char *does;   ///< one line for `inspect` and the docs
   std::vector<const char *> integers, reals = {}; ///< the shape constants
-  bool takesBody = false; ///< a generated pointwise body, of what the kernel computes or reads
+  bool takesBody = false;               ///< a generated pointwise body, of what the kernel computes or reads
+  std::vector<const char *> parts = {}; ///< the kernels whose work it does, if it is made of others' shapes
   unsigned blockThreads = 256;
   const char *minBlocks = "1"; ///< blocks a multiprocessor must hold: a constant expression over the shape S
   unsigned maxRows = UINT_MAX; ///< rows of a step it takes at most

@@ -127,12 +127,13 @@ FlatSymbolRefAttr PlanRecords::kernel(const KernelVariant &variant) {
   }
   auto shapeAttr = builder.getDictionaryAttr(shape);
   Attribute body = variant.body ? Attribute(variant.body) : builder.getUnitAttr();
-  FlatSymbolRefAttr &known =
-      kernels[builder.getArrayAttr({builder.getStringAttr(variant.kernel), shapeAttr, body})];
+  ArrayAttr parts = variant.parts.empty() ? ArrayAttr() : builder.getArrayAttr(variant.parts);
+  FlatSymbolRefAttr &known = kernels[builder.getArrayAttr(
+      {builder.getStringAttr(variant.kernel), shapeAttr, body, builder.getArrayAttr(variant.parts)})];
   if (!known) {
     auto op = plan::KernelOp::create(
         builder, model.getLoc(), uniqueName(kernelName(variant)), builder.getStringAttr(variant.kernel),
-        shapeAttr, variant.body, target, builder.getI64IntegerAttr(variant.scratchBytes),
+        shapeAttr, variant.body, parts, target, builder.getI64IntegerAttr(variant.scratchBytes),
         builder.getI64IntegerAttr(variant.blockThreads), IntegerAttr(), FlatSymbolRefAttr());
     known = FlatSymbolRefAttr::get(op.getSymNameAttr());
   }

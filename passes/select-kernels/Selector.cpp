@@ -210,7 +210,8 @@ LogicalResult Selector::emitCall(Operation *op, const KernelRequest &request) {
   for (KernelVariant &variant : *variants) {
     variant.body = body;
     variantAttrs.push_back(plan::VariantAttr::get(op->getContext(), records.kernel(variant), variant.maxRows,
-                                                  variant.minKeys, variant.grid));
+                                                  variant.minKeys, /*belowKeys=*/0, /*loop=*/false,
+                                                  variant.grid));
   }
 
   SmallVector<Value> operands, results;

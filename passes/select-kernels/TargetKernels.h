@@ -33,6 +33,7 @@ struct KernelVariant {
   llvm::SmallVector<plan::DimAttr, 3> grid;
   int64_t scratchBytes = 0, blockThreads = 0;
   mlir::FlatSymbolRefAttr body; ///< plan.pointwise that a generated kernel computes, if it takes one
+  llvm::SmallVector<mlir::Attribute, 6> parts = {}; ///< plan.kernels whose work it does, if it has such
 };
 
 /// A table's grid as attributes; axes of one block at the end are left out.

@@ -36,7 +36,7 @@ Result<std::shared_ptr<Executor>> Executor::create(const LoadedCode &code, Bindi
 
 void Executor::flatten() {
   const plan::Program &program = *code.program;
-  plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block) {
+  plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block, bool) {
     const plan::Launch &launch = program.launches[index];
     uint32_t position = uint32_t(launches.size());
     launches.push_back({index, layer, block, uint32_t(args.size())});

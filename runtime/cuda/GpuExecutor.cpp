@@ -12,6 +12,20 @@ namespace fusebox::cuda {
 static constexpr int32_t graphTokens = 16;
 static constexpr size_t mostGraphs = 32;
 
+/// Whether loop variants may run. The blocks of their kernels wait for one another: the GPU must hold them
+/// all at once, one to a multiprocessor, with all the shared memory they were made for.
+static bool canLoop(const LoadedModules &code) {
+  if (const char *value = std::getenv("FUSEBOX_GPU_LOOPS"); value && std::string_view(value) == "off")
+    return false;
+  const plan::Program &program = *code.program;
+  return std::all_of(program.launches.begin(), program.launches.end(), [&](const plan::Launch &launch) {
+    uint64_t blocks = plan::loopBlocks(launch);
+    uint32_t kernel = launch.variants.front().kernel;
+    return blocks == 0 || (blocks <= uint64_t(code.gpu->info.multiprocessors) &&
+                           code.sharedBytes[kernel] == program.kernels[kernel].scratchBytes);
+  });
+}
+
 Result<std::shared_ptr<GpuExecutor>> GpuExecutor::create(std::shared_ptr<LoadedModules> code,
                                                          Bindings bindings) {
   std::shared_ptr<GpuExecutor> executor(new GpuExecutor);
@@ -23,6 +37,8 @@ Result<std::shared_ptr<GpuExecutor>> GpuExecutor::create(std::shared_ptr<LoadedM
                "allocating memory for a step's arrays");
   executor->code = std::move(code);
   executor->bindings = std::move(bindings);
+  executor->loops = canLoop(*executor->code);
+  FUSEBOX_TRY(executor->readLaunches());
   FUSEBOX_TRY(executor->flatten());
   executor->code->beginChoosing();
   return executor;
@@ -34,28 +50,65 @@ GpuExecutor::~GpuExecutor() {
   for (auto &[size, graph] : graphs)
     code->gpu->api.graphExecDestroy(graph.exec);
   code->gpu->api.memFree(stepMemory);
+  if (tableMemory)
+    code->gpu->api.memFree(tableMemory);
 }
 
 //===-- Binding
 //-----------------------------------------------------------------------------------------------===//
 
-Result<void> GpuExecutor::flatten() {
-  const plan::Program &program = *code->program;
-  for (const plan::Launch &launch : program.launches) {
-    if (launch.args.size() > Args::most)
+Result<void> GpuExecutor::readLaunches() {
+  auto addLimit = [&](uint32_t keys) {
+    if (keys > 0 && std::find(keyLimits.begin(), keyLimits.end(), keys) == keyLimits.end())
+      keyLimits.push_back(keys);
+  };
+  for (const plan::Launch &launch : code->program->launches) {
+    // A loop variant reads a table; the other variants of its launch take the first arguments.
+    if (launch.args.size() > Args::most && !launch.variants.front().loop)
       return modelError("launch " + launch.name + " has " + std::to_string(launch.args.size()) +
                         " arguments, a GPU kernel takes at most " + std::to_string(Args::most));
-    for (const plan::Variant &variant : launch.variants)
-      if (variant.minKeys > 0 &&
-          std::find(keyLimits.begin(), keyLimits.end(), variant.minKeys) == keyLimits.end())
-        keyLimits.push_back(variant.minKeys);
+    for (const plan::Variant &variant : launch.variants) {
+      addLimit(variant.minKeys);
+      addLimit(variant.belowKeys);
+    }
   }
-  plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block) {
+  return {};
+}
+
+Result<void> GpuExecutor::flatten() {
+  const plan::Program &program = *code->program;
+  std::vector<DevicePtr> addresses;              // of all tables; a loop's launches add to one of them only
+  std::vector<std::pair<size_t, size_t>> tables; // a launch, and where in `addresses` its table starts
+  plan::forEachLaunch(program, [&](uint32_t index, int32_t layer, std::string_view block, bool first) {
     BoundLaunch &bound = launches.emplace_back(BoundLaunch{index, layer, block, {}});
     const plan::Launch &launch = program.launches[index];
-    for (size_t i = 0; i < launch.args.size(); ++i)
-      bound.args.p[i] = DevicePtr(uintptr_t(addressOf(program, bindings, launch.args[i], layer)));
+    bool hasTable = plan::loopBlocks(launch) > 0;
+    if (hasTable && first)
+      tables.emplace_back(launches.size() - 1, addresses.size());
+    for (size_t i = 0; i < launch.args.size(); ++i) {
+      auto address = DevicePtr(uintptr_t(addressOf(program, bindings, launch.args[i], layer)));
+      if (i < Args::most)
+        bound.args.p[i] = address;
+      if (hasTable)
+        addresses.push_back(address);
+    }
   });
+  if (tables.empty())
+    return {};
+  addresses.resize(addresses.size() + Args::most); // a kernel may read so many from any place of a table
+  FUSEBOX_TRY(placeTables(addresses));
+  for (auto [launch, start] : tables)
+    launches[launch].table = tableMemory + start * sizeof(DevicePtr);
+  return {};
+}
+
+Result<void> GpuExecutor::placeTables(std::span<const DevicePtr> addresses) {
+  const DriverApi &api = code->gpu->api;
+  FUSEBOX_CUDA(api, memAlloc(&tableMemory, addresses.size_bytes()),
+               "allocating memory for the addresses of layers");
+  FUSEBOX_CUDA(api, memcpyHtoDAsync(tableMemory, addresses.data(), addresses.size_bytes(), nullptr),
+               "copying the addresses of layers");
+  FUSEBOX_CUDA(api, streamSynchronize(nullptr), "copying the addresses of layers");
   return {};
 }
 
@@ -88,15 +141,18 @@ Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound,
   const plan::Launch &launch = program.launches[bound.launch];
   if (launch.selects != 0 && launch.selects != selection)
     return false;
-  const plan::Variant &variant = selectVariant(launch, step, keys, alone);
+  const plan::Variant &variant = selectVariant(launch, step, keys, alone, loops);
+  if (variant.loop && bound.table == 0)
+    return false; // the loop's one kernel does it
   uint64_t blocks[3];
   for (unsigned axis = 0; axis < 3; ++axis)
     blocks[axis] = gridSize(variant.grid[axis], step);
   if (blocks[0] * blocks[1] * blocks[2] == 0 || extentUnits(step, launch.rows) == 0)
     return false;
   const plan::Kernel &kernel = program.kernels[variant.kernel];
-  FUSEBOX_ASSIGN(bool byLibrary, code->launchProduct(variant.kernel, stream.handle, bound.args.p,
-                                                     extentUnits(step, launch.rows)));
+  Args args = variant.loop ? Args{{bound.table}} : bound.args;
+  FUSEBOX_ASSIGN(bool byLibrary,
+                 code->launchProduct(variant.kernel, stream.handle, args.p, extentUnits(step, launch.rows)));
   if (byLibrary)
     return true;
   // A kernel's blocks may come in while its predecessor still runs; kernels wait for their inputs themselves.
@@ -113,7 +169,6 @@ Result<bool> GpuExecutor::launchOne(GpuStream &stream, const BoundLaunch &bound,
                       stream.handle,
                       &attribute,
                       1};
-  Args args = bound.args;
   StepView view = step;
   void *parameters[] = {&args, &view};
   FUSEBOX_CUDA(code->gpu->api, launchKernelEx(&config, code->kernels[variant.kernel], parameters, nullptr),
@@ -137,7 +192,7 @@ Result<void> GpuExecutor::launchAlone(GpuStream &stream, const StepView &step,
                                       const LaunchObserver &observer) {
   for (const BoundLaunch &bound : launches) {
     const plan::Launch &launch = code->program->launches[bound.launch];
-    const plan::Variant &variant = selectVariant(launch, step, keys, bool(observer));
+    const plan::Variant &variant = selectVariant(launch, step, keys, bool(observer), loops);
     stream.describe("kernel " + code->program->kernels[variant.kernel].name + " for " +
                     nodeName(bound.block, bound.layer, launch.name));
     FUSEBOX_ASSIGN(bool launched, launchOne(stream, bound, step, bool(observer)));

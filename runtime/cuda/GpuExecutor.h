@@ -70,11 +70,12 @@ private:
     uint32_t launch; ///< index into program.launches
     int32_t layer;   ///< -1 outside loops
     std::string_view block;
-    Args args;
+    Args args;           ///< the first ones, if a loop variant has more
+    DevicePtr table = 0; ///< for the loop variant's kernel, in the loop's first layer: it runs there
   };
   /// What a captured graph depends on.
   using StepSize =
-      std::array<int32_t, 6>; ///< tokens, sequences, logits rows, pages, selection, long variants
+      std::array<int32_t, 6>; ///< tokens, sequences, logits rows, pages, selection, key limits reached
   struct CapturedStep {
     GraphExec exec = nullptr;
     uint64_t lastUse = 0;
@@ -86,6 +87,8 @@ private:
   Bindings bindings;
   std::vector<BoundLaunch> launches;
   DevicePtr stepMemory = 0;
+  DevicePtr tableMemory = 0;   ///< addresses that the kernels of loop variants read
+  bool loops = false;          ///< loop variants may run on this GPU
   std::vector<int32_t> packed; ///< a step's arrays on their way
   std::map<StepSize, CapturedStep> graphs;
   uint64_t uses = 0;
@@ -93,7 +96,9 @@ private:
   uint32_t selection = 0;          ///< of the step under way
   uint64_t keys = 0;               ///< that its tokens see
 
+  Result<void> readLaunches();
   Result<void> flatten();
+  Result<void> placeTables(std::span<const DevicePtr> addresses);
   Result<StepView> placeStep(GpuStream &stream, const StepView &step);
   Result<void> launchAll(GpuStream &stream, const StepView &step);
   Result<void> launchAlone(GpuStream &stream, const StepView &step, const LaunchObserver &observer);

@@ -202,15 +202,24 @@ inline uint64_t keysSeen(const StepView &step) {
   return keys;
 }
 
-/// The variant of a launch for a step whose tokens see `keys` keys: the first whose maxRows and minKeys
-/// suffice; when the launch must run `alone`, so that every value is there to be seen, the last with that
-/// maxRows.
+/// Whether a variant is for steps of `rows` rows whose tokens see `keys` keys.
+inline bool suits(const plan::Variant &variant, uint64_t rows, uint64_t keys) {
+  return rows <= variant.maxRows && keys >= variant.minKeys &&
+         (variant.belowKeys == 0 || keys < variant.belowKeys);
+}
+
+/// The variant of a launch for a step whose tokens see `keys` keys: the first that suits; when the launch
+/// must run `alone`, so that every value is there to be seen, the last with that maxRows. Loop variants are
+/// chosen only if `loops` says that the executor can run them, and never alone.
 inline const plan::Variant &selectVariant(const plan::Launch &launch, const StepView &step, uint64_t keys,
-                                          bool alone = false) {
+                                          bool alone = false, bool loops = false) {
   uint64_t rows = extentUnits(step, launch.rows);
   const std::vector<plan::Variant> &variants = launch.variants;
+  auto takes = [&](const plan::Variant &variant) {
+    return suits(variant, rows, keys) && (!variant.loop || (loops && !alone));
+  };
   size_t choice = 0;
-  while (choice + 1 < variants.size() && (variants[choice].maxRows < rows || variants[choice].minKeys > keys))
+  while (choice + 1 < variants.size() && !takes(variants[choice]))
     ++choice;
   while (alone && choice + 1 < variants.size() && variants[choice + 1].maxRows == variants[choice].maxRows)
     ++choice;

@@ -20,7 +20,7 @@
 namespace fusebox::plan {
 
 /// Raised when a field or section changes meaning; a reader takes its own version only.
-inline constexpr uint32_t formatVersion = 5;
+inline constexpr uint32_t formatVersion = 6;
 
 /// What a section holds. Values are part of the format.
 enum class SectionKind : uint32_t {

@@ -141,9 +141,16 @@ struct GridDim {
 /// several with the same maxRows the first is what a step runs; it may compute other launches too, or nothing
 /// (a count of 0) because another launch does. The last of them computes the launch alone: observers see that
 /// one.
+///
+/// A loop variant does the work of its launch for all layers of the loop it is in, in one launch. Then each
+/// launch of the loop has one as its first, for the same steps; one of them has the kernel, the others an
+/// empty grid. The kernel's first argument is the address of a table of addresses: [layer][argument] of its
+/// launch.
 struct Variant {
   uint32_t maxRows = UINT32_MAX;
-  uint32_t minKeys = 0; ///< that the step's tokens see, all together
+  uint32_t minKeys = 0;   ///< that the step's tokens see, all together
+  uint32_t belowKeys = 0; ///< they see fewer than that; 0: no limit
+  bool loop = false;
   uint32_t kernel = 0;
   GridDim grid[3]; ///< CPU uses grid[0] × grid[1] × grid[2] tasks
 };
@@ -168,7 +175,7 @@ struct NodeValue {
 struct Launch {
   std::string name; ///< the node, for profiles and errors
   Extent rows = Extent::Tokens;
-  std::vector<Variant> variants; ///< maxRows never falls; the last takes any
+  std::vector<Variant> variants; ///< after a loop variant, maxRows never falls; the last takes any
   std::vector<Arg> args;
   std::vector<NodeValue> values;
   bool barrierBefore = true; ///< all earlier launches must be complete
@@ -245,6 +252,12 @@ struct Program {
   std::vector<Selection> selections;        ///< ascending in count; none: the host reads all logits
   uint64_t arenaUnreused[extentCount] = {}; ///< bytes a unit would take without reuse (reported by inspect)
 };
+
+/// Blocks of the kernel that does the work of a launch's whole loop; 0 if the launch has none.
+inline uint64_t loopBlocks(const Launch &launch) {
+  const Variant &first = launch.variants.front();
+  return first.loop ? uint64_t(first.grid[0].count) * first.grid[1].count * first.grid[2].count : 0;
+}
 
 /// Bytes of weights that the step of one token reads.
 uint64_t bytesReadPerToken(const Program &program);

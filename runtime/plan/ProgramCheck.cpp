@@ -176,23 +176,38 @@ private:
   void checkLaunch(const Launch &launch) {
     require(launch.device == 0, "device must be 0");
     require(!launch.variants.empty(), "a launch has no variant");
-    uint64_t previous = 0, keys = 0;
     for (const Variant &variant : launch.variants) {
       require(variant.kernel < p.kernels.size(), "a variant names a kernel that does not exist");
-      require(variant.maxRows >= previous && variant.maxRows > 0,
-              "variants are not in ascending order of maxRows");
-      require(variant.maxRows == previous || keys == 0, "a launch has no variant for steps of few keys");
-      previous = variant.maxRows;
-      keys = variant.minKeys;
       if (variant.kernel < p.kernels.size())
         checkProduct(launch, p.kernels[variant.kernel].product);
       checkGrid(variant);
     }
-    require(previous == UINT32_MAX && keys == 0, "the last variant must take any number of rows and keys");
+    checkOrder(launch);
     for (const Arg &arg : launch.args)
       checkArg(arg);
     for (const NodeValue &value : launch.values)
       checkValue(launch, value);
+  }
+
+  /// Whatever a step's size, a variant takes it that is no loop variant, as those may be passed over.
+  void checkOrder(const Launch &launch) {
+    uint64_t previous = 0;
+    bool takesAnyKeys = true;
+    for (const Variant &variant : launch.variants) {
+      if (variant.loop) {
+        require(&variant == &launch.variants.front(), "a loop variant is not the first of its launch");
+        for (const GridDim &dim : variant.grid)
+          require(dim.extent == Extent::Fixed, "a loop variant's grid is not fixed");
+        continue;
+      }
+      require(variant.maxRows >= previous && variant.maxRows > 0,
+              "variants are not in ascending order of maxRows");
+      require(variant.maxRows == previous || takesAnyKeys,
+              "a launch has no variant for steps of few or of many keys");
+      previous = variant.maxRows;
+      takesAnyKeys = variant.minKeys == 0 && variant.belowKeys == 0;
+    }
+    require(previous == UINT32_MAX && takesAnyKeys, "the last variant must take any number of rows and keys");
   }
 
   void checkProduct(const Launch &launch, const Product &product) {
@@ -225,27 +240,51 @@ private:
   void checkSchedule() {
     bool inLoop = false;
     uint32_t first = 0, count = 0;
+    std::vector<const Launch *> body; // of the loop
     checkEach("schedule", p.schedule, [&](const Instruction &step) {
       switch (step.kind) {
       case InstructionKind::LoopBegin:
         require(!inLoop, "loops don't nest");
         require(uint64_t(step.firstLayer) + step.count <= p.model.layers, "a loop runs past the last layer");
         inLoop = true;
+        body.clear();
         first = step.firstLayer;
         count = step.count;
         break;
       case InstructionKind::LoopEnd:
         require(inLoop, "a loop ends that never began");
         inLoop = false;
+        checkLoopVariants(body);
         break;
       case InstructionKind::Launch:
         require(step.launch < p.launches.size(), "launch does not exist");
-        if (error.empty())
-          checkLayers(p.launches[step.launch], inLoop, first, count);
+        if (!error.empty())
+          break;
+        checkLayers(p.launches[step.launch], inLoop, first, count);
+        body.push_back(&p.launches[step.launch]);
+        require(inLoop || !body.back()->variants.front().loop, "a launch outside loops has a loop variant");
         break;
       }
     });
     require(!inLoop, "a loop is not ended");
+  }
+
+  /// Either no launch of a loop's body has a loop variant, or all have one for the same steps, and one the
+  /// kernel: a step runs all layers' launches or the one kernel.
+  void checkLoopVariants(const std::vector<const Launch *> &body) {
+    unsigned kernels = 0;
+    bool loops = false;
+    for (const Launch *launch : body) {
+      const Launch &other = *body.front();
+      const Variant &variant = launch->variants.front(), &first = other.variants.front();
+      require(variant.loop == first.loop, "not all launches of a loop have a loop variant");
+      require(!variant.loop || (launch->rows == other.rows && variant.maxRows == first.maxRows &&
+                                variant.minKeys == first.minKeys && variant.belowKeys == first.belowKeys),
+              "the loop variants of a loop are for different steps");
+      loops |= variant.loop;
+      kernels += loopBlocks(*launch) > 0;
+    }
+    require(kernels == (loops ? 1 : 0), "one loop variant of a loop must have the kernel");
   }
 
   void checkLayers(const Launch &launch, bool inLoop, uint32_t first, uint32_t count) {

@@ -33,8 +33,9 @@ FUSEBOX_FIELDS(Kernel, v("name", r.name); v("symbol", r.symbol); v("target", r.t
                v("module", r.module); v("scratchBytes", r.scratchBytes); v("blockThreads", r.blockThreads);
                v("product", r.product);)
 FUSEBOX_FIELDS(GridDim, v("extent", r.extent); v("tile", r.tile); v("count", r.count);)
-FUSEBOX_FIELDS(Variant, v("maxRows", r.maxRows); v("minKeys", r.minKeys); v("kernel", r.kernel);
-               v("grid[0]", r.grid[0]); v("grid[1]", r.grid[1]); v("grid[2]", r.grid[2]);)
+FUSEBOX_FIELDS(Variant, v("maxRows", r.maxRows); v("minKeys", r.minKeys); v("belowKeys", r.belowKeys);
+               v("loop", r.loop); v("kernel", r.kernel); v("grid[0]", r.grid[0]); v("grid[1]", r.grid[1]);
+               v("grid[2]", r.grid[2]);)
 FUSEBOX_FIELDS(Arg, v("kind", r.kind); v("index", r.index);)
 FUSEBOX_FIELDS(NodeValue, v("node", r.node); v("arg", r.arg); v("dtype", r.dtype); v("columns", r.columns);
                v("firstByte", r.firstByte);)

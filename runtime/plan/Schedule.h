@@ -5,13 +5,13 @@
 
 namespace fusebox::plan {
 
-/// Calls visit(launch index, layer, block) for each launch that a step runs, in order. Outside loops the
-/// layer is -1 and the block's name is empty.
+/// Calls visit(launch index, layer, block, first) for each launch that a step runs, in order; `first` says
+/// that the layer is its loop's first. Outside loops the layer is -1 and the block's name is empty.
 template <typename Visit> void forEachLaunch(const Program &program, Visit &&visit) {
   const std::vector<Instruction> &schedule = program.schedule;
   for (size_t i = 0; i < schedule.size(); ++i) {
     if (schedule[i].kind == InstructionKind::Launch)
-      visit(schedule[i].launch, int32_t(-1), std::string_view());
+      visit(schedule[i].launch, int32_t(-1), std::string_view(), false);
     if (schedule[i].kind != InstructionKind::LoopBegin)
       continue;
     const Instruction &loop = schedule[i];
@@ -20,7 +20,8 @@ template <typename Visit> void forEachLaunch(const Program &program, Visit &&vis
       ++end;
     for (uint32_t layer = 0; layer < loop.count; ++layer)
       for (size_t body = i + 1; body < end; ++body)
-        visit(schedule[body].launch, int32_t(loop.firstLayer + layer), std::string_view(loop.block));
+        visit(schedule[body].launch, int32_t(loop.firstLayer + layer), std::string_view(loop.block),
+              layer == 0);
     i = end;
   }
 }

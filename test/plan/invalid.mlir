@@ -200,3 +200,252 @@ plan.program @p model {} {
     plan.yield %b : tensor<?x4xf32>
   }
 }
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  // expected-error@+1 {{has part @j, which is no kernel of its program and target}}
+  plan.kernel @l = "loop" {} parts [@j] on @gpu
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.target @other cuda "sm_80" features ""
+  plan.kernel @k = "kernel" {} on @other
+  // expected-error@+1 {{has part @k, which is no kernel of its program and target}}
+  plan.kernel @l = "loop" {} parts [@k] on @gpu
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.kernel @l = "loop" {} parts [@k] on @gpu
+  // expected-error@+1 {{has part @l, which has parts itself}}
+  plan.kernel @m = "loop" {} parts [@k, @l] on @gpu
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has no variant for 8 rows that see 4096 keys and more}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k up_to 8 below_keys 4096 grid[<1>]>, #plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has a last variant for fewer than 4096 keys; it must take any}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k below_keys 4096 grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{a variant is for fewer than 0 (any) to 4294967295 keys, not 4294967296}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k below_keys 4294967296 grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has a loop variant but is in no loop}}
+    %a = plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] (out) nodes ["a"] : () -> tensor<?x4xf32>
+    plan.yield %a : tensor<?x4xf32>
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    plan.loop @decoder layers 0 to 1 {
+      // expected-error@+1 {{needs at least one variant of its own}}
+      plan.call "a" rows tokens [#plan.variant<@k loop grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    plan.loop @decoder layers 0 to 1 {
+      // expected-error@+1 {{has a loop variant that is not its first}}
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 grid[<1>]>, #plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    plan.loop @decoder layers 0 to 1 {
+      // expected-error@+1 {{has a loop variant that is not its first}}
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    plan.loop @decoder layers 0 to 1 {
+      // expected-error@+1 {{has a loop variant whose grid is not fixed}}
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1 x tokens per 1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has a loop variant in some launches of its body, not in all}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows tokens [#plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has a loop variant in some launches of its body, not in all}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has loop variants for different steps}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows tokens [#plan.variant<@k up_to 2 loop grid[<0>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has loop variants for different steps}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows tokens [#plan.variant<@k up_to 1 below_keys 9 loop grid[<0>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{has loop variants for different steps}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows sequences [#plan.variant<@k up_to 1 loop grid[<0>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{needs one loop variant with a grid that is not empty, not 2}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows tokens [#plan.variant<@k up_to 1 loop grid[<1>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}
+
+// -----
+
+plan.program @p model {} {
+  plan.target @gpu cuda "sm_90a" features ""
+  plan.kernel @k = "kernel" {} on @gpu
+  plan.graph {
+    // expected-error@+1 {{needs one loop variant with a grid that is not empty, not 0}}
+    plan.loop @decoder layers 0 to 1 {
+      plan.call "a" rows tokens [#plan.variant<@k up_to 1 loop grid[<0>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.call "b" rows tokens [#plan.variant<@k up_to 1 loop grid[<3>, <0>]>, #plan.variant<@k grid[<1>]>] () nodes [] : () -> ()
+      plan.yield
+    }
+    plan.yield
+  }
+}

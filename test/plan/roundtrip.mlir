@@ -26,6 +26,8 @@ plan.program @value model {layers = 4 : i64} {
   }
   // CHECK: plan.kernel @rounded = "linear" {in = 64 : i64} computes @round on @gpu
   plan.kernel @rounded = "linear" {in = 64 : i64} computes @round on @gpu
+  // CHECK: plan.kernel @both = "loop" {} parts [@k, @rounded] on @gpu
+  plan.kernel @both = "loop" {} parts [@k, @rounded] on @gpu
   // CHECK: plan.graph {
   plan.graph {
     // CHECK: %x = plan.call "x" rows tokens [#plan.variant<@k up_to 8 grid[<9>]>, #plan.variant<@k grid[<2 x tokens per 4>, <3>]>] (out, @embed) nodes ["x"] : () -> tensor<?x64xbf16>
@@ -39,7 +41,15 @@ plan.program @value model {layers = 4 : i64} {
       // CHECK: plan.yield %y : tensor<?x64xbf16>
       plan.yield %y : tensor<?x64xbf16>
     }
-    plan.yield %decoder : tensor<?x64xbf16>
+    // CHECK: plan.loop @again
+    %again = plan.loop @again layers 2 to 3 (%h = %decoder : tensor<?x64xbf16>) {
+      // CHECK: plan.call "z" rows tokens [#plan.variant<@both up_to 1 below_keys 8192 loop grid[<132>]>, #plan.variant<@k from_keys 4 below_keys 9 grid[<1>]>, #plan.variant<@k grid[<1>]>] (
+      %z = plan.call "z" rows tokens [#plan.variant<@both up_to 1 below_keys 8192 loop grid[<132>]>, #plan.variant<@k from_keys 4 below_keys 9 grid[<1>]>, #plan.variant<@k grid[<1>]>] (out, %h) nodes ["z"] : (tensor<?x64xbf16>) -> tensor<?x64xbf16>
+      // CHECK: plan.call "w" rows tokens [#plan.variant<@both up_to 1 below_keys 8192 loop grid[<0>]>, #plan.variant<@k grid[<1>]>] (
+      %w = plan.call "w" rows tokens [#plan.variant<@both up_to 1 below_keys 8192 loop grid[<0>]>, #plan.variant<@k grid[<1>]>] (out, %z) nodes ["w"] : (tensor<?x64xbf16>) -> tensor<?x64xbf16>
+      plan.yield %w : tensor<?x64xbf16>
+    }
+    plan.yield %again : tensor<?x64xbf16>
   }
 }
 

@@ -23,8 +23,9 @@ plan::PlanReader faultyPlan(const Options &options, const std::string &kind, std
   for (const plan::Launch &launch : program.launches) {
     if (launch.name != "attn")
       continue;
-    const plan::Variant &variant = *std::find_if(launch.variants.begin(), launch.variants.end(),
-                                                 [](const plan::Variant &v) { return v.minKeys == 0; });
+    const plan::Variant &variant =
+        *std::find_if(launch.variants.begin(), launch.variants.end(),
+                      [](const plan::Variant &v) { return v.minKeys == 0 && !v.loop; });
     const plan::Kernel &kernel = program.kernels[variant.kernel];
     plan::Module &module = program.modules[kernel.module];
     module.source = "extern \"C\" __global__ void " + kernel.symbol + "() { " + bodyOf(kind) + " }\n";
@@ -44,6 +45,7 @@ int checkFault(const Options &options, const std::string &kind) {
   if (kind != "memory" && kind != "hang")
     fail("unknown fault " + kind + ": memory or hang");
   setenv("FUSEBOX_GPU_SYNC", "1", 1);
+  setenv("FUSEBOX_GPU_LOOPS", "off", 1); // else the kernel would not run
   setenv("FUSEBOX_GPU_TIMEOUT", "2", 1);
   std::string kernel;
   auto session = openPlan(faultyPlan(options, kind, kernel), options.goldens + "/qwen3");

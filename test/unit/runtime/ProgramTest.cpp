@@ -15,6 +15,7 @@ TEST(Program, DecodesToWhatWasEncoded) {
   Module module = {"m", "source", {"-O3"}, {{"sm_90a", {std::byte(1), std::byte(2)}}}};
   program.modules = {module};
   program.arenaUnreused[1] = 77;
+  toy::addLoopVariants(program);
   std::vector<std::byte> bytes = encodeProgram(program);
   auto decoded = decodeProgram(bytes);
   ASSERT_TRUE(decoded) << decoded.error().message;
@@ -24,6 +25,11 @@ TEST(Program, DecodesToWhatWasEncoded) {
   EXPECT_EQ(decoded->modules[0].cubins[0].chip, "sm_90a");
   EXPECT_EQ(decoded->arenaUnreused[1], 77u);
   EXPECT_EQ(decoded->schedule[2].block, "decoder");
+  const Variant &loop = decoded->launches[2].variants[0];
+  EXPECT_TRUE(loop.loop && !decoded->launches[2].variants[1].loop);
+  EXPECT_EQ(loop.belowKeys, 100u);
+  EXPECT_EQ(loopBlocks(decoded->launches[2]), 4u);
+  EXPECT_EQ(loopBlocks(decoded->launches[3]), 0u);
 }
 
 TEST(Program, EveryPrefixIsRefused) {
@@ -46,9 +52,21 @@ TEST(Program, ErrorsNameTheField) {
               HasSubstr("program.weights[1].recipe[0].kind: value 200 is not known"));
 }
 
-/// Each of these breaks one rule that the executor relies on.
+using Break = std::function<void(Program &)>;
+
+/// Each break, of a rule that the executor relies on, is refused with those words.
+static void expectRefused(const Program &sound, std::span<const std::pair<const char *, Break>> breaks) {
+  for (const auto &[words, breakIt] : breaks) {
+    Program program = sound;
+    breakIt(program);
+    auto decoded = decodeProgram(encodeProgram(program));
+    ASSERT_FALSE(decoded) << words;
+    EXPECT_EQ(decoded.error().kind, ErrorKind::Model);
+    EXPECT_THAT(decoded.error().message, HasSubstr(words));
+  }
+}
+
 TEST(Program, InconsistenciesAreRefused) {
-  using Break = std::function<void(Program &)>;
   const std::pair<const char *, Break> breaks[] = {
       {"vocabulary", [](Program &p) { p.model.vocabulary = 0; }},
       {"no target", [](Program &p) { p.targets.clear(); }},
@@ -73,6 +91,9 @@ TEST(Program, InconsistenciesAreRefused) {
       {"ascending", [](Program &p) { p.launches[0].variants[0].maxRows = 0; }},
       {"any number of rows", [](Program &p) { p.launches[0].variants.back().maxRows = 8; }},
       {"kernel that does not exist", [](Program &p) { p.launches[0].variants[0].kernel = 99; }},
+      {"few or of many keys", [](Program &p) { p.launches[0].variants[0].minKeys = 9; }},
+      {"few or of many keys", [](Program &p) { p.launches[0].variants[0].belowKeys = 9; }},
+      {"number of rows and keys", [](Program &p) { p.launches[0].variants.back().belowKeys = 9; }},
       {"tile", [](Program &p) { p.launches[0].variants[0].grid[1].tile = 0; }},
       {"count", [](Program &p) { p.launches[0].variants[0].grid[2].count = UINT32_MAX; }},
       {"argument does not exist", [](Program &p) { p.launches[0].args[0].index = 99; }},
@@ -89,12 +110,26 @@ TEST(Program, InconsistenciesAreRefused) {
       {"logitsBuffer", [](Program &p) { p.logitsBuffer = 0; }},
       {"device", [](Program &p) { p.launches[0].device = 1; }},
   };
-  for (const auto &[words, breakIt] : breaks) {
-    Program program = toy::ToyModel().program("weights.bin");
-    breakIt(program);
-    auto decoded = decodeProgram(encodeProgram(program));
-    ASSERT_FALSE(decoded) << words;
-    EXPECT_EQ(decoded.error().kind, ErrorKind::Model);
-    EXPECT_THAT(decoded.error().message, HasSubstr(words));
-  }
+  expectRefused(toy::ToyModel().program("weights.bin"), breaks);
+}
+
+TEST(Program, InconsistentLoopVariantsAreRefused) {
+  auto removeFirst = [](std::vector<Variant> &variants) { variants.erase(variants.begin()); };
+  Program program = toy::ToyModel().program("weights.bin");
+  toy::addLoopVariants(program);
+  const std::pair<const char *, Break> breaks[] = {
+      {"any number of rows", [](Program &p) { p.launches[2].variants.resize(1); }},
+      {"not the first", [](Program &p) { p.launches[2].variants.back().loop = true; }},
+      {"not fixed", [](Program &p) { p.launches[2].variants[0].grid[0].extent = Extent::Tokens; }},
+      {"not all launches", [&](Program &p) { removeFirst(p.launches[3].variants); }},
+      {"not all launches", [&](Program &p) { removeFirst(p.launches[2].variants); }},
+      {"different steps", [](Program &p) { p.launches[3].variants[0].maxRows = 2; }},
+      {"different steps", [](Program &p) { p.launches[3].variants[0].minKeys = 2; }},
+      {"different steps", [](Program &p) { p.launches[3].variants[0].belowKeys = 0; }},
+      {"different steps", [](Program &p) { p.launches[3].rows = Extent::Sequences; }},
+      {"must have the kernel", [](Program &p) { p.launches[2].variants[0].grid[0].count = 0; }},
+      {"must have the kernel", [](Program &p) { p.launches[3].variants[0].grid[0].count = 1; }},
+      {"outside loops", [](Program &p) { toy::addLoopVariant(p.launches[0], 1); }},
+  };
+  expectRefused(program, breaks);
 }

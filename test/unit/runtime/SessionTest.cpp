@@ -191,6 +191,56 @@ TEST_F(SessionTest, VariantIsChosenByRows) {
   EXPECT_EQ(program.kernels[selectVariant(program.launches[embed], step, 0).kernel].symbol, "toy_embed");
 }
 
+TEST(SelectVariant, KeysBoundAVariant) {
+  plan::Launch launch;
+  launch.variants.resize(3);
+  launch.variants[0].minKeys = 10;
+  launch.variants[0].belowKeys = 20;
+  launch.variants[1].belowKeys = 30;
+  StepView step = {};
+  step.tokens = 1;
+  auto chosen = [&](uint64_t keys) { return &selectVariant(launch, step, keys) - launch.variants.data(); };
+  EXPECT_EQ(chosen(9), 1);
+  EXPECT_EQ(chosen(10), 0);
+  EXPECT_EQ(chosen(19), 0);
+  EXPECT_EQ(chosen(20), 1);
+  EXPECT_EQ(chosen(29), 1);
+  EXPECT_EQ(chosen(30), 2);
+}
+
+TEST(SelectVariant, LoopVariantsRunWhereAllowedAndNeverAlone) {
+  plan::Launch launch;
+  launch.variants.resize(4);
+  for (plan::Variant &variant : std::span(launch.variants).first(3))
+    variant.maxRows = 1;
+  launch.variants[0].loop = true;
+  launch.variants[0].belowKeys = 100;
+  StepView step = {};
+  step.tokens = 1;
+  auto chosen = [&](uint64_t keys, bool alone, bool loops) {
+    return &selectVariant(launch, step, keys, alone, loops) - launch.variants.data();
+  };
+  EXPECT_EQ(chosen(99, false, true), 0);
+  EXPECT_EQ(chosen(100, false, true), 1);
+  EXPECT_EQ(chosen(99, false, false), 1);
+  EXPECT_EQ(chosen(99, true, true), 2);
+  step.tokens = 2;
+  EXPECT_EQ(chosen(99, false, true), 3);
+  EXPECT_EQ(chosen(99, true, true), 3);
+}
+
+TEST_F(SessionTest, LoopVariantsArePassedOverOnTheCpu) {
+  plan::Program program = model.program("weights.bin");
+  addLoopVariants(program);
+  ASSERT_TRUE(model.writer(program).write(planPath));
+  auto session = open();
+  auto tokens = someTokens(1);
+  Sequence sequence(*session);
+  auto logits = sequence.append(tokens);
+  ASSERT_TRUE(logits) << logits.error().message;
+  expectRow(logits->row(0), model.reference(tokens), 0);
+}
+
 TEST_F(SessionTest, ObserverSeesEveryNodeByLayer) {
   auto session = open();
   std::vector<std::string> names;

@@ -205,6 +205,20 @@ std::vector<float> ToyModel::reference(std::span<const int32_t> tokens) const {
   return logits;
 }
 
+void toy::addLoopVariant(Launch &launch, uint32_t blocks) {
+  Variant variant;
+  variant.maxRows = 1;
+  variant.belowKeys = 100;
+  variant.loop = true;
+  variant.grid[0] = {Extent::Fixed, 1, blocks};
+  launch.variants.insert(launch.variants.begin(), variant);
+}
+
+void toy::addLoopVariants(Program &program) {
+  for (const char *name : {"store", "attend", "copy"})
+    addLoopVariant(program.launches[launchNamed(program, name)], std::string_view(name) == "store" ? 4 : 0);
+}
+
 uint32_t toy::launchNamed(const Program &program, const std::string &name) {
   for (uint32_t i = 0; i < program.launches.size(); ++i)
     if (program.launches[i].name == name)

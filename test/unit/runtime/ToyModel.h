@@ -52,6 +52,11 @@ struct ToyModel {
   std::vector<float> reference(std::span<const int32_t> tokens) const;
 };
 
+/// Puts before the variants of a launch a loop variant for steps of one token that sees fewer than 100 keys.
+void addLoopVariant(plan::Launch &launch, uint32_t blocks);
+/// Gives the launches of the loop of layers loop variants; the first of them has the kernel, of 4 blocks.
+void addLoopVariants(plan::Program &program);
+
 /// Index of a launch of the program by name.
 uint32_t launchNamed(const plan::Program &program, const std::string &name);
 
