@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles every CUDA kernel of the goldens' and the full-size models' plans to cubin, with no GPU, and prints registers,
-# spilled bytes and shared memory: a test, as products of few rows and attention must not spill on sm_90a. What ptxas
-# said is kept in the cache by content, so that a second run takes seconds.
+# spilled bytes and shared memory: a test, as products of few rows, attention and the kernel of all layers must not spill
+# on sm_90a. What ptxas said is kept in the cache by content, so that a second run takes seconds.
 #
 # usage: tools/kernel-resources.sh [--all] [--chips sm_80,sm_89,sm_90a,sm_100] [BUILD_DIR]
 #   --all    a line for each kernel

@@ -1,5 +1,6 @@
 #include "kernels/cuda/KernelTable.h"
 
+#include "kernels/cuda/DecodeLoopShapes.h"
 #include "kernels/cuda/LinearStreamShapes.h"
 #include "support/DType.h"
 
@@ -334,6 +335,17 @@ const std::vector<KernelEntry> &table() {
        .grid = attentionStreamGrid,
        .sharedBytes = attentionStreamShared,
        .accepts = attentionStreamShape},
+      {.symbol = "decode_loop",
+       .header = "decode_loop.cuh",
+       .does = "all layers for one token in one launch",
+       .integers = {"layers", "blocks", "slots", "inFlight", "ownBytes", "arguments", FUSEBOX_PLACES,
+                    "place12", "place13", "place14", "place15", "place16", "place17", "place18", "place19"},
+       .parts = {"linear_skinny", "prepare_heads", "attention_decode", "linear_skinny", "linear_skinny",
+                 "linear_skinny"},
+       .blockThreads = 384,
+       .maxRows = 1,
+       .grid = decodeLoopGrid,
+       .sharedBytes = decodeLoopShared},
       {.symbol = "attention_prefill",
        .header = "attention_prefill.cuh",
        .does = "attention of many tokens, online softmax",

@@ -90,4 +90,8 @@ std::optional<Shape> streamShapeFor(Shape shape, unsigned maxRows, const Chip &c
 /// The same for linear_stream_blocks, whose matrices are GGUF's blocks; maxRows is 1, 8 or 16.
 std::optional<Shape> streamBlocksShapeFor(Shape shape, unsigned maxRows, const Chip &chip);
 
+/// The shape of decode_loop for a model of so many layers and its parts' shapes, but for places; nothing if
+/// it does not take them.
+std::optional<Shape> decodeLoopShapeFor(std::span<const Shape> parts, int64_t layers, const Chip &chip);
+
 } // namespace fusebox::cuda

@@ -32,7 +32,8 @@ unsigned LaunchMerger::placeOf(plan::CallOp call, SmallVectorImpl<Attribute> &ar
       args[i] = plan::ArgAttr::get(context, plan::Access::Out, wanted.symbol);
     return unsigned(i);
   }
-  args.push_back(plan::ArgAttr::get(context, plan::Access::In, wanted.symbol));
+  args.push_back(
+      plan::ArgAttr::get(context, wanted.written ? plan::Access::Out : plan::Access::In, wanted.symbol));
   if (!wanted.symbol)
     operands.push_back(wanted.value);
   return unsigned(args.size() - 1);

@@ -18,6 +18,10 @@ struct Chip;
 /// products that read it (q, k, v; gate, up); per-head norms, rotations and the KV write.
 void mergeCudaLaunches(plan::GraphOp graph, PlanRecords &records, const cuda::Chip &chip);
 
+/// Gives loops whose bodies, so merged, are the six launches of a decoder's layer a kernel that does all
+/// layers in one launch, for steps of one token and not too long a context (decode_loop.cuh).
+void mergeCudaLoops(plan::GraphOp graph, PlanRecords &records, const cuda::Chip &chip);
+
 /// The same for CPU targets, for steps of one row. Merged are: a residual sum with the product before it, a
 /// gated activation with gate and up, an RMS norm with the products that read it; per-head norms, rotations
 /// and the KV write with attention.
@@ -76,11 +80,12 @@ protected:
   /// take none of these.
   bool apply(llvm::MutableArrayRef<Group> groups);
 
+  unsigned placeOf(plan::CallOp call, llvm::SmallVectorImpl<mlir::Attribute> &args,
+                   llvm::SmallVectorImpl<mlir::Value> &operands, const MergedArg &wanted);
+
 private:
   const unsigned maxArgs;
 
-  unsigned placeOf(plan::CallOp call, llvm::SmallVectorImpl<mlir::Attribute> &args,
-                   llvm::SmallVectorImpl<mlir::Value> &operands, const MergedArg &wanted);
   void setVariants(plan::CallOp call, llvm::ArrayRef<Merged> merged);
 };
 

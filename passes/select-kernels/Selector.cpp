@@ -123,9 +123,10 @@ FailureOr<plan::ProgramOp> Selector::run() {
     return failure();
   auto result = cast<layer::ReturnOp>(source.back());
   plan::YieldOp::create(builder, result.getLoc(), values.lookup(result.getValues().front()));
-  if (const cuda::Chip *chip = cuda::findChip(spec.machine); chip && spec.kind == plan::DeviceKind::Cuda)
+  if (const cuda::Chip *chip = cuda::findChip(spec.machine); chip && spec.kind == plan::DeviceKind::Cuda) {
     mergeCudaLaunches(graph, records, *chip);
-  else if (spec.kind == plan::DeviceKind::Cpu)
+    mergeCudaLoops(graph, records, *chip);
+  } else if (spec.kind == plan::DeviceKind::Cpu)
     mergeCpuLaunches(graph, records, kernels);
   addSelections(graph, records, kernels);
   return program;

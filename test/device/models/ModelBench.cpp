@@ -115,6 +115,36 @@ void benchOpen(const plan::PlanReader &reader, const std::string &name, const st
         name.c_str(), opened, firstToken, beyond / 1e6);
 }
 
+/// Logits of three decode steps behind a prompt; with `alone` every launch runs for itself.
+std::vector<float> decodedLogits(Session &session, std::span<const int32_t> prompt, bool alone) {
+  expect(session.truncate(0, 0));
+  uint32_t most = session.options().maxStepTokens;
+  for (size_t first = 0; first < prompt.size(); first += most)
+    step(session, 0, prompt.subspan(first, std::min<size_t>(most, prompt.size() - first)), 1);
+  if (alone)
+    session.observe([](const NodeReport &) { return Result<void>(); });
+  std::vector<float> all;
+  for (int32_t token : {11, 5, 7}) {
+    std::vector<float> logits = step(session, 0, {&token, 1}, 1);
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  session.observe({});
+  return all;
+}
+
+/// All layers in one launch, or some operations in one, give the bits of separate launches.
+int checkMerged(Session &session, const std::string &name, std::span<const int32_t> tokens) {
+  std::string differ;
+  for (size_t context : {size_t(1), size_t(100), size_t(127), size_t(700), tokens.size()}) {
+    std::span<const int32_t> prompt = tokens.first(context);
+    std::vector<float> merged = decodedLogits(session, prompt, false);
+    if (merged != decodedLogits(session, prompt, true))
+      differ += " " + std::to_string(context);
+  }
+  return report(name + " decode", differ.empty(),
+                differ.empty() ? "merged = separate launches" : "MERGED DIFFERS behind prompts of" + differ);
+}
+
 } // namespace
 
 int benchModel(const Options &options, const plan::PlanReader &reader, const std::string &weights) {
@@ -146,9 +176,11 @@ int benchModel(const Options &options, const plan::PlanReader &reader, const std
         median(times) * 1e3, rate / 1e12,
         options.peak > 0 ? (", " + std::to_string(int(100 * rate / options.peak)) + " % of peak").c_str()
                          : "");
+  size_t longest = std::min<size_t>(4096, session->contextTokens()) - 64;
+  int failures = checkMerged(*session, name, std::span(tokens).first(longest));
   session.reset();
   benchCompile(reader, name, weights);
-  return 0;
+  return failures;
 }
 
 } // namespace fusebox::gpumodels
