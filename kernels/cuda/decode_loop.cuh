@@ -70,7 +70,7 @@ template <class Given> struct DecodeLoop {
   Shared &shared;
   const StepView &step;
   Ring ring{shared.barriers, dynamicShared()};
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   int block = blockIdx.x;
   u32 stepNumber = 0;
   int position = 0, splits = 0;            ///< of the token
@@ -79,9 +79,7 @@ template <class Given> struct DecodeLoop {
 
   /// Keeps what follows from these within an operation: else the compiler computes addresses of all
   /// operations before the loop over layers, more than there are registers.
-  __device__ __forceinline__ void forget() {
-    asm volatile("" : "+r"(warp), "+r"(lane), "+r"(g), "+r"(t), "+r"(block));
-  }
+  __device__ __forceinline__ void forget() { asm volatile("" : "+r"(warp), "+r"(lane), "+r"(block)); }
 
   //===-- Weights ---===//
 
@@ -120,6 +118,7 @@ template <class Given> struct DecodeLoop {
   /// from a column on.
   template <class P, int Count>
   __device__ __forceinline__ void loadRow(uint4 (&a)[Count], int ahead, int column, int first) const {
+    const int g = lane / 4, t = lane % 4;
     const u32 from =
         ring.address(ahead, g * P::rowBytes + column * 2 + (warp * P::perWarp + first) * 64 + t * 16);
     auto load = [&](int c) {
@@ -178,6 +177,7 @@ template <class Given> struct DecodeLoop {
   /// Chunk c as the B fragment, of which column 0 (and 1, of the second half) counts.
   template <class P> __device__ __forceinline__ uint4 fragmentOf(const Input<P> &in, int c) const {
     constexpr int lanes = Input<P>::lanes;
+    const int g = lane / 4, t = lane % 4;
     // Zeros behind the end, as weights are there, so that no product is a NaN.
     const bool inside = P::span % (256 * P::perWarp) == 0 || (warp * P::perWarp + c) * 32 + t * 8 < P::span;
     const uint4 v = in.v[c * 4 / lanes];
@@ -191,6 +191,7 @@ template <class Given> struct DecodeLoop {
   /// lane.
   template <class P> __device__ __forceinline__ void normInput(Input<P> &in, const Input<P> &gain) const {
     using Skinny = LinearSkinny<typename P::Shape>;
+    const int t = lane % 4;
     float sum = 0.f;
 #pragma unroll
     for (int c = 0; c < P::perWarp; ++c) {
@@ -228,9 +229,9 @@ template <class Given> struct DecodeLoop {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       d[i] = sum[0][i] + sum[1][i];
-    if (t != 0)
+    if (lane % 4 != 0)
       return;
-    float *part = shared.part[buffer][warp] + tile * P::tilePieces * 8 + g;
+    float *part = shared.part[buffer][warp] + tile * P::tilePieces * 8 + lane / 4;
     if constexpr (P::Shape::stacked)
       part[0] = d[0] + d[3];
     else
@@ -386,6 +387,7 @@ template <class Given> struct DecodeLoop {
   }
 
   __device__ __forceinline__ void selectLayer(int layer) {
+    forget();
     u32 *words = exchangeWords();
     set = words + (stepNumber & 1) * setPairs + layer * layerPairs;
     otherSet = words + (~stepNumber & 1) * setPairs + layer * layerPairs;

@@ -293,9 +293,17 @@ template <class S> struct LoopAttention {
 
   /// Joins the records of a head's splits, in the order of AttentionDecode.
   __device__ __forceinline__ void joinSplits(const Layer &layer, int head) const {
-    constexpr int perLane = maxSplits / 32;
-    float found[2 * perLane], total = 0.f, top = negativeInfinity();
+    constexpr int perLane = maxSplits / 32, headers = 2 * perLane, together = 16;
+    const int d = thread();
+    // Maximum and sum of each split; and what this thread's column is in the first splits, so as not to wait
+    // twice.
+    float found[headers + together], total = 0.f, top = negativeInfinity();
+    auto valueOf = [&](int split) -> const NumberedValue * {
+      return split < splits && d < headDim ? recordOf(layer.number, head, split) + 2 + d : nullptr;
+    };
     awaitValues(found, layer.number, [&](int i) -> const NumberedValue * {
+      if (i >= headers)
+        return valueOf(i - headers);
       const int split = i / 2 * 32 + lane;
       return split < splits ? recordOf(layer.number, head, split) + i % 2 : nullptr;
     });
@@ -316,22 +324,21 @@ template <class S> struct LoopAttention {
     for (int i = 0; i < perLane; ++i)
       shared.weights[warp][i * 32 + lane] = __fdividef(weight[i], total);
     __syncwarp();
-    const int d = thread();
-    if (d < headDim) { // all threads of a warp
-      float x = 0.f;
-      constexpr int together = 16;
-#pragma unroll 1
-      for (int split = 0; split < splits; split += together) {
-        float value[together];
-        awaitValues(value, layer.number, [&](int j) -> const NumberedValue * {
-          return split + j < splits ? recordOf(layer.number, head, split + j) + 2 + d : nullptr;
-        });
+    float value[together], x = 0.f;
 #pragma unroll
-        for (int j = 0; j < together; ++j)
-          x = __fmaf_rn(value[j], shared.weights[warp][split + j], x);
-      }
-      publishColumn(layer, head * headDim + d, x);
+    for (int j = 0; j < together; ++j)
+      value[j] = found[headers + j];
+#pragma unroll 1
+    for (int split = 0;;) {
+#pragma unroll
+      for (int j = 0; j < together; ++j)
+        x = __fmaf_rn(value[j], shared.weights[warp][split + j], x);
+      if ((split += together) >= splits)
+        break;
+      awaitValues(value, layer.number, [&](int j) { return valueOf(split + j); });
     }
+    if (d < headDim) // all threads of a warp
+      publishColumn(layer, head * headDim + d, x);
     __syncwarp();
   }
 

@@ -31,13 +31,13 @@
 // CHECK-NEXT: plan.call "glu" rows tokens [#plan.variant<@[[GLU]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[GLU]] up_to 4 grid[<{{[1-9]}}
 // CHECK-NEXT: plan.call "down" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // h before a layer is read by all blocks before the first writes h after it: one buffer may hold both.
-// CHECK-NEXT: plan.call "residual" rows tokens [#plan.variant<@[[LOOP]] up_to 1 below_keys [[KEYS]] loop grid[<132>]>, #plan.variant<@[[DOWN]] up_to 4 grid[<16>]>, #plan.variant<@add.128 up_to 4 grid{{.*}} (out, %h_0, %down, %glu, @down, %h, %angles, @kv, @q, @k, @v, @norm1, @q_gain, @k_gain, @o, @gate, @up, @norm2) nodes ["residual"] in_place [0, 0, 0, 1, 0, 3]
+// CHECK-NEXT: plan.call "residual" rows tokens [#plan.variant<@[[LOOP]] up_to 1 below_keys [[KEYS]] loop grid[<132>]>, #plan.variant<@[[DOWN]] up_to 4 grid[<16>]>, #plan.variant<@add.128 up_to 4 grid{{.*}} (out, %h_0, %down, %glu, @down, %h, %angles, out @kv, @q, @k, @v, @norm1, @q_gain, @k_gain, @o, @gate, @up, @norm2) nodes ["residual"] in_place [0, 0, 0, 1, 0, 3]
 // CHECK-NEXT: plan.yield %residual
 
 // MEMORY: plan.launch "embed" {{.*}} (out @[[H:[^,]+]], @embed)
 // MEMORY: plan.launch "angles" {{.*}} (out @[[ANGLES:[^,]+]], @constant)
 // MEMORY: plan.loop @decoder layers 0 to 1 {
-// MEMORY: plan.launch "residual" rows tokens [#plan.variant<@decode_loop{{[^ ]*}} up_to 1 below_keys {{[0-9]+}} loop grid[<132>]>, {{.*}} (out @[[H]], @{{[^,]+}}, @{{[^,]+}}, @{{[^,]+}}, @down, @[[H]], @[[ANGLES]], @kv, @q, @k, @v, @norm1, @q_gain, @k_gain, @o, @gate, @up, @norm2) barrier
+// MEMORY: plan.launch "residual" rows tokens [#plan.variant<@decode_loop{{[^ ]*}} up_to 1 below_keys {{[0-9]+}} loop grid[<132>]>, {{.*}} (out @[[H]], @{{[^,]+}}, @{{[^,]+}}, @{{[^,]+}}, @down, @[[H]], @[[ANGLES]], out @kv, @q, @k, @v, @norm1, @q_gain, @k_gain, @o, @gate, @up, @norm2) barrier
 // MEMORY: plan.launch "rows" {{.*}} (out @rows, @[[H]])
 
 // Another chip has not what the kernel needs: bulk copies, and registers dealt anew among warps.
@@ -94,7 +94,7 @@ layer.model @decoder attributes {config = {family = "qwen3", layers = 2 : i64, v
 // CHECK: plan.pointwise @[[SCALED:round_scale_add[^ (]*]](
 // CHECK: plan.kernel @[[OUT:[^ ]*]] = "linear_skinny" {{.*}} computes @[[SCALED]] on
 // CHECK: plan.kernel @decode_loop{{.*}} {arguments = 16 : i64, {{.*}} place11 = 0 : i64, place12 = 0 : i64, {{.*}} parts [@{{[^ ]+}}, @{{[^ ]+}}, @{{[^ ]+}}, @[[OUT]], @{{[^ ]+}}, @{{[^ ]+}}] on
-// CHECK: plan.call "residual" {{.*}}[#plan.variant<@decode_loop{{[^ ]*}} up_to 1 below_keys {{[0-9]+}} loop grid[<132>]>, {{.*}}, %h, %angles, @kv, @q, @k, @v, @norm1, @o, @gate, @up, @norm2)
+// CHECK: plan.call "residual" {{.*}}[#plan.variant<@decode_loop{{[^ ]*}} up_to 1 below_keys {{[0-9]+}} loop grid[<132>]>, {{.*}}, %h, %angles, out @kv, @q, @k, @v, @norm1, @o, @gate, @up, @norm2)
 
 layer.model @scaled_product attributes {config = {family = "qwen3", layers = 2 : i64, vocabulary = 64 : i64}, files = ["a.safetensors"]} {
   layer.param @embed : tensor<64x128xbf16> from "embed" {recipe = ["identity"], sources = [#layer.source<0 at 64 bytes 16384 bf16 [64, 128]>]}
