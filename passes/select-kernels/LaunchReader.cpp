@@ -140,3 +140,30 @@ std::optional<HeadCalls> LaunchReader::headsOf(const LaunchNode &write) {
   heads.covered.append({heads.turnQ.call, heads.turnK.call});
   return heads;
 }
+
+LaunchReader::MergedArg LaunchReader::symbolOf(plan::CallOp call, unsigned arg) {
+  auto given = cast<plan::ArgAttr>(call.getArgs()[arg]);
+  return {{}, given.getSymbol(), given.getAccess() == plan::Access::Out};
+}
+
+unsigned LaunchReader::placeOf(plan::CallOp call, SmallVectorImpl<Attribute> &args,
+                               SmallVectorImpl<Value> &operands, const MergedArg &wanted) {
+  unsigned operand = 0, result = 0;
+  for (auto [i, attribute] : llvm::enumerate(args)) {
+    auto arg = cast<plan::ArgAttr>(attribute);
+    bool isResult = !arg.getSymbol() && arg.getAccess() == plan::Access::Out;
+    Value value = arg.getSymbol() ? Value()
+                  : isResult      ? Value(call.getResult(result++))
+                                  : operands[operand++];
+    if (wanted.symbol ? arg.getSymbol() != wanted.symbol : value != wanted.value)
+      continue;
+    if (wanted.written)
+      args[i] = plan::ArgAttr::get(context, plan::Access::Out, wanted.symbol);
+    return unsigned(i);
+  }
+  args.push_back(
+      plan::ArgAttr::get(context, wanted.written ? plan::Access::Out : plan::Access::In, wanted.symbol));
+  if (!wanted.symbol)
+    operands.push_back(wanted.value);
+  return unsigned(args.size() - 1);
+}

@@ -1,4 +1,4 @@
-// What MergeLaunches reads in a plan.graph: calls with their kernels, and trees of pointwise calls.
+// What merging reads in a plan.graph: calls with their kernels and arguments, and trees of pointwise calls.
 #pragma once
 
 #include "passes/select-kernels/PlanRecords.h"
@@ -73,6 +73,19 @@ protected:
 
   /// What prepares the heads of a KV write, where q and k are rotated alike.
   std::optional<HeadCalls> headsOf(const LaunchNode &write);
+
+  /// An argument of a merged kernel: a value that some call of the group reads or writes, or a record; or
+  /// neither, where the kernel takes one that this group has not.
+  struct MergedArg {
+    mlir::Value value = {};
+    mlir::FlatSymbolRefAttr symbol = {};
+    bool written = false; ///< a cache that the merged kernel writes
+  };
+
+  static MergedArg symbolOf(plan::CallOp call, unsigned arg);
+  /// Where `wanted` is among the arguments `args` and `operands` of `call`: its own, or appended now.
+  unsigned placeOf(plan::CallOp call, llvm::SmallVectorImpl<mlir::Attribute> &args,
+                   llvm::SmallVectorImpl<mlir::Value> &operands, const MergedArg &wanted);
 
 private:
   LaunchNode headNorm(const LaunchNode &turn);

@@ -6,10 +6,9 @@ using namespace fusebox;
 
 namespace {
 
-class CudaLoopMerger : LaunchMerger {
+class CudaLoopMerger : LaunchReader {
 public:
-  CudaLoopMerger(PlanRecords &records, const cuda::Chip &chip)
-      : LaunchMerger(records, cuda::maxArgs), chip(chip) {}
+  CudaLoopMerger(PlanRecords &records, const cuda::Chip &chip) : LaunchReader(records), chip(chip) {}
 
   void run(plan::GraphOp graph) {
     for (auto loop : graph.getBody().front().getOps<plan::LoopOp>())
@@ -223,8 +222,6 @@ private:
       call.setVariantsAttr(ArrayAttr::get(context, variants));
     }
   }
-
-  Merged mergedFor(const Group &group, int64_t rows) override { return {&group, rows, group.shape, {}}; }
 };
 
 } // namespace

@@ -5,38 +5,10 @@
 using namespace mlir;
 using namespace fusebox;
 
-LaunchMerger::MergedArg LaunchMerger::symbolOf(plan::CallOp call, unsigned arg) {
-  auto given = cast<plan::ArgAttr>(call.getArgs()[arg]);
-  return {{}, given.getSymbol(), given.getAccess() == plan::Access::Out};
-}
-
 void LaunchMerger::addNorm(Group &group, const LaunchNode &norm) {
   group.shape["norm"] = 1;
   for (const char *name : {"gainType", "roundNormalised", "onePlus", "eps"})
     group.shape[name] = norm.real(name);
-}
-
-/// Where `wanted` is among the arguments of `call`: its own, or appended now.
-unsigned LaunchMerger::placeOf(plan::CallOp call, SmallVectorImpl<Attribute> &args,
-                               SmallVectorImpl<Value> &operands, const MergedArg &wanted) {
-  unsigned operand = 0, result = 0;
-  for (auto [i, attribute] : llvm::enumerate(args)) {
-    auto arg = cast<plan::ArgAttr>(attribute);
-    bool isResult = !arg.getSymbol() && arg.getAccess() == plan::Access::Out;
-    Value value = arg.getSymbol() ? Value()
-                  : isResult      ? Value(call.getResult(result++))
-                                  : operands[operand++];
-    if (wanted.symbol ? arg.getSymbol() != wanted.symbol : value != wanted.value)
-      continue;
-    if (wanted.written)
-      args[i] = plan::ArgAttr::get(context, plan::Access::Out, wanted.symbol);
-    return unsigned(i);
-  }
-  args.push_back(
-      plan::ArgAttr::get(context, wanted.written ? plan::Access::Out : plan::Access::In, wanted.symbol));
-  if (!wanted.symbol)
-    operands.push_back(wanted.value);
-  return unsigned(args.size() - 1);
 }
 
 bool LaunchMerger::apply(MutableArrayRef<Group> groups) {

@@ -35,14 +35,6 @@ public:
 protected:
   static constexpr int64_t anyRows = UINT32_MAX;
 
-  /// An argument of a merged kernel: a value that some call of the group reads or writes, or a record; or
-  /// neither, where the kernel takes one that this group has not.
-  struct MergedArg {
-    mlir::Value value = {};
-    mlir::FlatSymbolRefAttr symbol = {};
-    bool written = false; ///< a cache that the merged kernel writes
-  };
-
   /// Calls that run as one for some step sizes: `covered`, then `last`, in an order in which each follows
   /// what it reads.
   struct Group {
@@ -73,15 +65,11 @@ protected:
   /// The variant by which a call computes its part of `merged` alone, with the same bits: what it has.
   virtual plan::VariantAttr aloneFor(plan::CallOp call, const Merged &merged);
 
-  static MergedArg symbolOf(plan::CallOp call, unsigned arg);
   /// The constants of a norm in front; what is normed is the kernel's own affair.
   static void addNorm(Group &group, const LaunchNode &norm);
   /// Rewrites the calls of groups that end in the same call, for ascending step sizes; false if the kernels
   /// take none of these.
   bool apply(llvm::MutableArrayRef<Group> groups);
-
-  unsigned placeOf(plan::CallOp call, llvm::SmallVectorImpl<mlir::Attribute> &args,
-                   llvm::SmallVectorImpl<mlir::Value> &operands, const MergedArg &wanted);
 
 private:
   const unsigned maxArgs;
