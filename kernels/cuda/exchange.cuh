@@ -10,8 +10,9 @@
 
 namespace fusebox {
 
-/// Reads after which a value is given up for lost: seconds.
-constexpr int mostPolls = 1 << 22;
+/// Reads after which a value is given up for lost: half a minute, as other work may keep a block from
+/// starting for a while.
+constexpr int mostPolls = 1 << 26;
 
 __device__ __forceinline__ uint4 loadRelaxed(const void *p) {
   uint4 v;
