@@ -231,7 +231,7 @@ template <class S> struct LoopAttention {
   /// Reads the keys of this warp's next block in the ring.
   __device__ __forceinline__ void readKeys(const LoopRing<S> &ring, const Fragments &fragments,
                                            typename Fragments::Block &block) const {
-    ring.await(warp, 1);
+    ring.await(0, Split::warps);
     const u32 from = ring.address(warp);
     fragments.loadKeys(block, [&](int i) { return loadShared(from + i * 2); });
   }
@@ -283,7 +283,7 @@ template <class S> struct LoopAttention {
         readKeys(ring, fragments, block);
       if (item.key < item.end)
         addBlock(ring, fragments, run, q, block, item.key);
-      ring.release(4);
+      ring.release(Split::warps);
     }
     fragments.storeSpan(shared, run);
     barrier();
@@ -364,7 +364,8 @@ template <class S> struct LoopAttention {
       if (half == group)
         runItem(ring, layer, index);
       else
-        ring.release(4 * spanBlocks());
+        for (int i = 0; i < spanBlocks(); ++i)
+          ring.skip(Split::warps);
     });
     if (splits > 1)
 #pragma unroll 1

@@ -81,13 +81,20 @@ template <class S> struct LoopRing {
     return address >= base + bytes ? address - bytes : address;
   }
 
-  /// This warp has done with the next `count` (at most 32) slots.
+  /// This warp has done with the next `count` (at most 32) slots, each of which it has awaited: else it could
+  /// release one for the second time before others have for the first.
   __device__ __forceinline__ void release(int count) {
     __syncwarp();
     const int ahead = threadIdx.x % 32;
     if (ahead < count)
       barriers.empty[slotAt(ahead)].arrive();
     advance(count);
+  }
+
+  /// Passes over the next `count` slots, which other warps use.
+  __device__ __forceinline__ void skip(int count) {
+    await(0, count);
+    release(count);
   }
 };
 
