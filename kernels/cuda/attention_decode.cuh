@@ -20,7 +20,7 @@ template <class S> struct AttentionDecode : AttentionFragments<S> {
   static constexpr int minBlocks = S::headDim <= 64 ? 3 : 2;
   static constexpr u64 record = S::headDim + 2; ///< of a split: maximum, sum, accumulated values
 
-  struct Shared : Fragments::Spans {
+  struct Shared : Split::Spans {
     float weights[8][maxSplits];
     bool last;
   };
@@ -76,27 +76,18 @@ template <class S> struct AttentionDecode : AttentionFragments<S> {
   /// splits.
   __device__ __forceinline__ void weighSplits(const Item &item) const {
     for (int head = warp; head < item.headCount; head += warps) {
-      float maximum[maxSplits / 32], sum[maxSplits / 32], top = negativeInfinity(), total = 0.f;
+      float maximum[Split::splitRounds], sum[Split::splitRounds];
 #pragma unroll
-      for (int i = 0; i < maxSplits / 32; ++i) {
+      for (int i = 0; i < Split::splitRounds; ++i) {
         const int split = i * 32 + lane;
         const bool there = split < item.splits;
         maximum[i] = there ? __ldcg(scratch(item, head, split)) : negativeInfinity();
         sum[i] = there ? __ldcg(scratch(item, head, split) + 1) : 0.f;
-        top = fmaxf(top, maximum[i]);
       }
+      Split::splitWeights(maximum, sum);
 #pragma unroll
-      for (int o = 16; o; o /= 2)
-        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, o));
-#pragma unroll
-      for (int i = 0; i < maxSplits / 32; ++i) {
-        maximum[i] = maximum[i] == negativeInfinity() ? 0.f : __expf(maximum[i] - top);
-        total = __fmaf_rn(sum[i], maximum[i], total);
-      }
-      total = warpSum(total);
-#pragma unroll
-      for (int i = 0; i < maxSplits / 32; ++i)
-        shared.weights[head][i * 32 + lane] = __fdividef(maximum[i], total);
+      for (int i = 0; i < Split::splitRounds; ++i)
+        shared.weights[head][i * 32 + lane] = maximum[i];
     }
     __syncthreads();
   }

@@ -10,14 +10,8 @@ template <class S, int ItemHeads = 8> struct AttentionFragments : AttentionSplit
   using Split = AttentionSplit<S, ItemHeads>;
   using Split::args, Split::lane, Split::g, Split::t, Split::warp;
   using Split::chunks, Split::heldHeads, Split::warps;
-  using typename Split::Item, typename Split::Running;
+  using typename Split::Item, typename Split::Running, typename Split::Spans;
   static constexpr int halves = S::headDim / 64;
-
-  /// Spans of a split, that the warps leave for joining.
-  struct Spans {
-    float values[warps][heldHeads][S::headDim];
-    float maximum[warps][8], sum[warps][8];
-  };
 
   struct Block {
     uint4 k[4][chunks], v[2][4][halves];
@@ -97,17 +91,12 @@ template <class S, int ItemHeads = 8> struct AttentionFragments : AttentionSplit
   /// Column d of a head: the spans joined in order.
   static __device__ __forceinline__ void joinElement(const Spans &spans, int head, int d, float &top,
                                                      float &sum, float &value) {
-    top = spans.maximum[0][head], sum = 0.f, value = 0.f;
+    float factor[warps];
+    Split::spanFactors(spans, head, factor, top, sum);
+    value = 0.f;
 #pragma unroll
-    for (int w = 1; w < warps; ++w)
-      top = fmaxf(top, spans.maximum[w][head]);
-#pragma unroll
-    for (int w = 0; w < warps; ++w) {
-      const float weight =
-          spans.maximum[w][head] == negativeInfinity() ? 0.f : __expf(spans.maximum[w][head] - top);
-      sum = __fmaf_rn(spans.sum[w][head], weight, sum);
-      value = __fmaf_rn(spans.values[w][head][d], weight, value);
-    }
+    for (int w = 0; w < warps; ++w)
+      value = __fmaf_rn(spans.values[w][head][d], factor[w], value);
   }
 };
 

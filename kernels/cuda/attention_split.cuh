@@ -67,6 +67,46 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
     float values[tiles][4] = {}; // of heads 2t, 2t+1 in [0], [1], and of these again in [2], [3]
   };
 
+  /// Spans of a split, that the warps leave for joining.
+  struct Spans {
+    float values[warps][heldHeads][S::headDim], maximum[warps][8], sum[warps][8];
+  };
+
+  /// The factors by which a head's spans are joined, in order; their maximum, and their sum so joined.
+  static __device__ __forceinline__ void spanFactors(const Spans &spans, int head, float (&factor)[warps],
+                                                     float &top, float &sum) {
+    top = spans.maximum[0][head], sum = 0.f;
+#pragma unroll
+    for (int w = 1; w < warps; ++w)
+      top = fmaxf(top, spans.maximum[w][head]);
+#pragma unroll
+    for (int w = 0; w < warps; ++w) {
+      factor[w] = spans.maximum[w][head] == negativeInfinity() ? 0.f : __expf(spans.maximum[w][head] - top);
+      sum = __fmaf_rn(spans.sum[w][head], factor[w], sum);
+    }
+  }
+
+  /// The weights of a head's splits over the sum of all, lanes over splits: from their maxima, in whose place
+  /// they come (minus infinity where there is no split), and sums.
+  static constexpr int splitRounds = maxSplits / 32;
+  static __device__ __forceinline__ void splitWeights(float (&maximum)[splitRounds],
+                                                      const float (&sum)[splitRounds]) {
+    float top = negativeInfinity(), total = 0.f;
+#pragma unroll
+    for (int i = 0; i < splitRounds; ++i)
+      top = fmaxf(top, maximum[i]);
+    top = warpMax(top);
+#pragma unroll
+    for (int i = 0; i < splitRounds; ++i) {
+      maximum[i] = maximum[i] == negativeInfinity() ? 0.f : __expf(maximum[i] - top);
+      total = __fmaf_rn(sum[i], maximum[i], total);
+    }
+    total = warpSum(total);
+#pragma unroll
+    for (int i = 0; i < splitRounds; ++i)
+      maximum[i] = __fdividef(maximum[i], total);
+  }
+
   /// Positions and sequences of the rows, a lane each. Steps are on the device before the first kernel
   /// starts, so this does not wait for the kernel's input.
   __device__ __forceinline__ void readRows() {

@@ -20,7 +20,7 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   using Split::firstItem, Split::nextItem, Split::splitsOf;
   using Split::rowPosition, Split::warps, Split::groupHeads, Split::headGroups, Split::slots,
       Split::heldHeads, Split::chunks, Split::tiles, Split::mostRows, Split::maxSplits;
-  using typename Split::Cursor, typename Split::Item, typename Split::Running;
+  using typename Split::Cursor, typename Split::Item, typename Split::Running, typename Split::Spans;
   static constexpr int threads = 32 * (warps + 1);
   static constexpr u64 record = S::headDim + 4; ///< of a split: accumulated values, maximum, sum, padding
   /// Lanes take 4 elements of a head each, several heads side by side if they are small.
@@ -29,10 +29,6 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   static constexpr int unitBytes = 4096, unitKeys = unitBytes / 2 / S::headDim, halfUnits = 32 / unitKeys,
                        blockUnits = 2 * halfUnits;
 
-  /// What the warps leave of their spans of an item.
-  struct Spans {
-    float values[warps][heldHeads][S::headDim], maximum[warps][8], sum[warps][8];
-  };
   struct Shared {
     Spans spans[2]; ///< of two items in turn
     float weights[warps + 1][lanesHeads][maxSplits];
@@ -199,19 +195,14 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
       const int head = first + lane / headLanes;
       if (head >= item.headCount)
         continue;
-      float top = spans.maximum[0][head], sum = 0.f;
+      float factor[warps], top, sum;
+      Split::spanFactors(spans, head, factor, top, sum);
       float4 value = {0.f, 0.f, 0.f, 0.f};
 #pragma unroll
-      for (int w = 1; w < warps; ++w)
-        top = fmaxf(top, spans.maximum[w][head]);
-#pragma unroll
       for (int w = 0; w < warps; ++w) {
-        const float weight =
-            spans.maximum[w][head] == negativeInfinity() ? 0.f : __expf(spans.maximum[w][head] - top);
         const float4 v = *reinterpret_cast<const float4 *>(spans.values[w][head] + lane % headLanes * 4);
-        sum = __fmaf_rn(spans.sum[w][head], weight, sum);
-        value = {__fmaf_rn(v.x, weight, value.x), __fmaf_rn(v.y, weight, value.y),
-                 __fmaf_rn(v.z, weight, value.z), __fmaf_rn(v.w, weight, value.w)};
+        value = {__fmaf_rn(v.x, factor[w], value.x), __fmaf_rn(v.y, factor[w], value.y),
+                 __fmaf_rn(v.z, factor[w], value.z), __fmaf_rn(v.w, factor[w], value.w)};
       }
       if (item.splits == 1) {
         storeResult(item.row, item.firstHead + head,
@@ -233,31 +224,23 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   __device__ __forceinline__ void joinSplits(int row, int slot, int splits, int first) const {
     const int firstHead = slot / headGroups * groupHeads + slot % headGroups * 8,
               headCount = min(8, groupHeads - slot % headGroups * 8);
-    constexpr int rounds = maxSplits / 32;
     // The weight of each split over the sum of all, in shared memory: lanes over splits.
 #pragma unroll
     for (int h = 0; h < lanesHeads; ++h) {
-      float2 parts[rounds]; // maximum, sum
-      float top = negativeInfinity(), total = 0.f;
+      float maximum[Split::splitRounds], sum[Split::splitRounds];
 #pragma unroll
-      for (int i = 0; i < rounds; ++i) {
+      for (int i = 0; i < Split::splitRounds; ++i) {
         const int split = i * 32 + lane;
-        parts[i] = split < splits && first + h < headCount
-                       ? __ldcg(reinterpret_cast<const float2 *>(scratch(row, firstHead + first + h, split) +
-                                                                 S::headDim))
-                       : float2{negativeInfinity(), 0.f};
-        top = fmaxf(top, parts[i].x);
+        const float2 part = split < splits && first + h < headCount
+                                ? __ldcg(reinterpret_cast<const float2 *>(
+                                      scratch(row, firstHead + first + h, split) + S::headDim))
+                                : float2{negativeInfinity(), 0.f};
+        maximum[i] = part.x, sum[i] = part.y;
       }
-      top = warpMax(top);
+      Split::splitWeights(maximum, sum);
 #pragma unroll
-      for (int i = 0; i < rounds; ++i) {
-        parts[i].x = parts[i].x == negativeInfinity() ? 0.f : __expf(parts[i].x - top);
-        total = __fmaf_rn(parts[i].y, parts[i].x, total);
-      }
-      total = warpSum(total);
-#pragma unroll
-      for (int i = 0; i < rounds; ++i)
-        shared.weights[warp][h][i * 32 + lane] = __fdividef(parts[i].x, total);
+      for (int i = 0; i < Split::splitRounds; ++i)
+        shared.weights[warp][h][i * 32 + lane] = maximum[i];
     }
     __syncwarp();
     const int head = first + lane / headLanes;

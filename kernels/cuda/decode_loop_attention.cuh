@@ -24,7 +24,7 @@ template <class S> struct LoopAttention {
                     (!Heads::norm || Heads::gainType == dtBF16),
                 "heads of 64 or 128 columns");
 
-  struct Shared : Fragments::Spans {
+  struct Shared : Split::Spans {
     __align__(16) u16 query[held][headDim], key[headDim], value[headDim];
     __align__(16) u16 gains[2][headDim]; ///< of the norms of q and k
     __align__(16) float angles[headDim]; ///< cosines, sines
@@ -145,12 +145,9 @@ template <class S> struct LoopAttention {
     }
   }
 
-  // The token's own key and value were not in the cache when the block of keys that begins at `key` was
-  // copied.
-  __device__ __forceinline__ void insertNewestKey(typename Fragments::Block &block, int key) const {
-    const int row = position - key, g = lane / 4, t = lane % 4;
-    if (row >= 32)
-      return;
+  // The token's own key and value, in row `row` of a block: they were not in the cache when it was copied.
+  __device__ __forceinline__ void insertNewestKey(typename Fragments::Block &block, int row) const {
+    const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int n = 0; n < 4; ++n)
       if (row == n * 8 + g)
@@ -158,10 +155,8 @@ template <class S> struct LoopAttention {
         for (int c = 0; c < Split::chunks; ++c)
           block.k[n][c] = *reinterpret_cast<const uint4 *>(shared.key + c * 32 + t * 8);
   }
-  __device__ __forceinline__ void insertNewestValue(typename Fragments::Block &block, int key) const {
-    const int row = position - key, g = lane / 4, t = lane % 4;
-    if (row >= 32)
-      return;
+  __device__ __forceinline__ void insertNewestValue(typename Fragments::Block &block, int row) const {
+    const int g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int b = 0; b < 2; ++b)
 #pragma unroll
@@ -212,9 +207,9 @@ template <class S> struct LoopAttention {
     static_assert(2 * bytes <= S::slotBytes, "a slot holds a block");
     const Args args = {};
 #pragma unroll 1
-    for (int i = 0; i < 4 * spanBlocks(); ++i) {
-      const Item item = itemAt(Fragments{{args, step, i % 4}}, index);
-      const int key = item.key + i / 4 * 32;
+    for (int i = 0; i < Split::warps * spanBlocks(); ++i) {
+      const Item item = itemAt(Fragments{{args, step, i % Split::warps}}, index);
+      const int key = item.key + i / Split::warps * 32;
       const bool any = key < item.end;
       const u32 to = ring.claim(any ? 2 * bytes : 0);
       if (any) {
@@ -250,10 +245,13 @@ template <class S> struct LoopAttention {
                                            typename Fragments::Block &block, int key) const {
     float s[4][4] = {};
     u32 p[4];
-    insertNewestKey(block, key);
+    const int newest = position - key; // its row, if the block has it
+    if (newest < 32)
+      insertNewestKey(block, newest);
     fragments.scores(s, q, block, key, position);
     readValues(ring, fragments, block, key);
-    insertNewestValue(block, key);
+    if (newest < 32)
+      insertNewestValue(block, newest);
     fragments.weigh(run, s, p);
 #pragma unroll
     for (int b = 0; b < 2; ++b)
@@ -293,11 +291,11 @@ template <class S> struct LoopAttention {
 
   /// Joins the records of a head's splits, in the order of AttentionDecode.
   __device__ __forceinline__ void joinSplits(const Layer &layer, int head) const {
-    constexpr int perLane = maxSplits / 32, headers = 2 * perLane, together = 16;
+    constexpr int rounds = Split::splitRounds, headers = 2 * rounds, together = 16;
     const int d = thread();
     // Maximum and sum of each split; and what this thread's column is in the first splits, so as not to wait
     // twice.
-    float found[headers + together], total = 0.f, top = negativeInfinity();
+    float found[headers + together];
     auto valueOf = [&](int split) -> const NumberedValue * {
       return split < splits && d < headDim ? recordOf(layer.number, head, split) + 2 + d : nullptr;
     };
@@ -307,22 +305,16 @@ template <class S> struct LoopAttention {
       const int split = i / 2 * 32 + lane;
       return split < splits ? recordOf(layer.number, head, split) + i % 2 : nullptr;
     });
+    float maximum[rounds], sum[rounds];
 #pragma unroll
-    for (int i = 0; i < perLane; ++i)
-      if (i * 32 + lane < splits)
-        top = fmaxf(top, found[2 * i]);
-    top = warpMax(top);
-    float weight[perLane];
-#pragma unroll
-    for (int i = 0; i < perLane; ++i) {
-      const bool there = i * 32 + lane < splits && found[2 * i] != negativeInfinity();
-      weight[i] = there ? __expf(found[2 * i] - top) : 0.f;
-      total = __fmaf_rn(found[2 * i + 1], weight[i], total);
+    for (int i = 0; i < rounds; ++i) {
+      maximum[i] = i * 32 + lane < splits ? found[2 * i] : negativeInfinity();
+      sum[i] = found[2 * i + 1];
     }
-    total = warpSum(total);
+    Split::splitWeights(maximum, sum);
 #pragma unroll
-    for (int i = 0; i < perLane; ++i)
-      shared.weights[warp][i * 32 + lane] = __fdividef(weight[i], total);
+    for (int i = 0; i < rounds; ++i)
+      shared.weights[warp][i * 32 + lane] = maximum[i];
     __syncwarp();
     float value[together], x = 0.f;
 #pragma unroll
