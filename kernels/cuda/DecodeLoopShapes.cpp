@@ -10,6 +10,7 @@ namespace fusebox::cuda {
 namespace {
 
 constexpr int64_t slotBytes = 16384; ///< as in decode_loop.cuh
+constexpr int64_t leastSlots = 11, mostSlots = 12;
 
 int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -20,19 +21,17 @@ int64_t outputsOf(const Shape &product) {
   return outputs;
 }
 
-/// What of a product the kernel is not made for; empty if nothing.
-std::string productLimits(const Shape &product, const Chip &chip) {
+/// Whether a product's matrices are whole pieces of 8 rows, its tiles fit into the ring, and a block's part
+/// of it into what it has for sums.
+bool takesProduct(const Shape &product, const Chip &chip) {
   for (const char *part : {"part0", "part1", "part2"})
     if (shapeInteger(product, part) % 8)
-      return "a matrix has rows that are no multiple of 8";
-  int64_t in = shapeInteger(product, "in"), tilePieces = shapeInteger(product, "stacked") ? 1 : 2;
-  if (in % (tilePieces == 1 ? 16 : 8) || divideUp(in / (tilePieces == 1 ? 2 : 1), 256) > 16)
-    return "rows of a matrix are too long";
-  if (tilePieces * divideUp(8 * in * 2, slotBytes) > 11)
-    return "a tile of weights does not fit into the ring";
-  if (divideUp(outputsOf(product) / 8, chip.multiprocessors) > 64)
-    return "a block has more than 64 units of a product";
-  return {};
+      return false;
+  bool stacked = shapeInteger(product, "stacked");
+  int64_t in = shapeInteger(product, "in"), span = stacked ? in / 2 : in, tilePieces = stacked ? 1 : 2;
+  return in % (stacked ? 16 : 8) == 0 && divideUp(span, 256) <= 16 &&
+         tilePieces * divideUp(8 * in * 2, slotBytes) <= leastSlots &&
+         divideUp(outputsOf(product) / 8, chip.multiprocessors) <= 64;
 }
 
 /// Bytes of DecodeLoop<S>::Shared at most; the kernel checks that they suffice.
@@ -46,7 +45,7 @@ int64_t ownBytes(std::span<const Shape> parts, int64_t layers, const Chip &chip)
   }
   const Shape &attention = parts[2];
   int64_t headDim = shapeInteger(attention, "headDim"),
-          held = std::min<int64_t>(8, shapeInteger(attention, "heads") / shapeInteger(attention, "kvHeads"));
+          held = std::min<int64_t>(2, shapeInteger(attention, "heads") / shapeInteger(attention, "kvHeads"));
   int64_t group = 4 * held * headDim * 4 + 2 * 4 * 8 * 4 // spans
                   + (held + 2) * headDim * 2             // query, key, value
                   + 3 * headDim * 4 + 4 * 64 * 4;        // angles, gains, weights of splits
@@ -60,7 +59,7 @@ std::optional<Shape> decodeLoopShapeFor(std::span<const Shape> parts, int64_t la
   if (std::string_view(chip.name) != "sm_90a" || parts.size() != 6)
     return std::nullopt;
   for (unsigned i : {0u, 3u, 4u, 5u})
-    if (!productLimits(parts[i], chip).empty())
+    if (!takesProduct(parts[i], chip))
       return std::nullopt;
   int64_t hidden = shapeInteger(parts[0], "in"), headDim = shapeInteger(parts[2], "headDim");
   if (outputsOf(parts[3]) != hidden || outputsOf(parts[5]) != hidden ||
@@ -74,7 +73,7 @@ std::optional<Shape> decodeLoopShapeFor(std::span<const Shape> parts, int64_t la
     if (shapeInteger(part, "norm") && DType(shapeInteger(part, "gainType")) != DType::BF16)
       return std::nullopt;
   int64_t own = ownBytes(parts, layers, chip), slots = (chip.sharedBytes - 1024 - own) / slotBytes;
-  if (slots < 11)
+  if (slots < leastSlots)
     return std::nullopt;
   // Measured on an H200. What is in flight delays the words that blocks wait for, so it is little; more where
   // a layer is far larger than the ring, and its time that of the memory.
@@ -82,10 +81,10 @@ std::optional<Shape> decodeLoopShapeFor(std::span<const Shape> parts, int64_t la
   for (unsigned i : {0u, 3u, 4u, 5u})
     layerBytes +=
         2 * shapeInteger(parts[i], "in") * outputsOf(parts[i]) * (shapeInteger(parts[i], "glu") ? 2 : 1);
-  bool large = layerBytes / chip.multiprocessors > 2 * 12 * slotBytes;
+  bool large = layerBytes / chip.multiprocessors > 2 * mostSlots * slotBytes;
   return Shape{{"layers", double(layers)},
                {"blocks", double(chip.multiprocessors)},
-               {"slots", double(std::min<int64_t>(12, slots))},
+               {"slots", double(std::min(mostSlots, slots))},
                {"inFlight", large ? 3.0 : 2.0},
                {"ownBytes", double(own)}};
 }
