@@ -94,14 +94,17 @@ void benchCompile(const plan::PlanReader &reader, const std::string &name, const
   std::filesystem::remove_all(folder, ignored);
 }
 
+uint32_t longestContext(const plan::PlanReader &reader) {
+  return expect(reader.readProgram(*reader.find(plan::SectionKind::Program))).model.maxPosition;
+}
+
 void benchOpen(const plan::PlanReader &reader, const std::string &name, const std::string &weights,
                std::unique_ptr<Session> &session) {
   Device device = expect(openDevice({plan::TargetKind::Cuda}));
   double freeBefore = double(availableMemory(device));
   SessionOptions settings;
   settings.maxStepTokens = 2048;
-  settings.contextTokens = std::min(
-      4096u + 128, expect(reader.readProgram(*reader.find(plan::SectionKind::Program))).model.maxPosition);
+  settings.contextTokens = std::min(4096u + 128, longestContext(reader));
   double begin = seconds();
   session = openPlan(reader, weights, settings);
   double opened = seconds() - begin;
@@ -132,17 +135,27 @@ std::vector<float> decodedLogits(Session &session, std::span<const int32_t> prom
   return all;
 }
 
-/// All layers in one launch, or some operations in one, give the bits of separate launches.
-int checkMerged(Session &session, const std::string &name, std::span<const int32_t> tokens) {
+/// All layers in one launch, or some operations in one, give the bits of separate launches. The longest
+/// prompt is where few keys and values a token still let all layers run as one.
+int checkMerged(const plan::PlanReader &reader, const std::string &name, const std::string &weights) {
+  SessionOptions settings;
+  settings.maxStepTokens = 2048;
+  settings.contextTokens = std::min(30000u + 64, longestContext(reader));
+  std::unique_ptr<Session> session = openPlan(reader, weights, settings);
+  const size_t longest = session->contextTokens() - 64;
+  std::vector<int32_t> tokens = randomTokens(*session, longest);
   std::string differ;
-  for (size_t context : {size_t(1), size_t(100), size_t(127), size_t(700), tokens.size()}) {
-    std::span<const int32_t> prompt = tokens.first(context);
-    std::vector<float> merged = decodedLogits(session, prompt, false);
-    if (merged != decodedLogits(session, prompt, true))
+  for (size_t context :
+       {size_t(1), size_t(100), size_t(127), size_t(700), std::min(size_t(4032), longest), longest}) {
+    std::span<const int32_t> prompt = std::span(tokens).first(context);
+    std::vector<float> merged = decodedLogits(*session, prompt, false);
+    if (merged != decodedLogits(*session, prompt, true))
       differ += " " + std::to_string(context);
   }
   return report(name + " decode", differ.empty(),
-                differ.empty() ? "merged = separate launches" : "MERGED DIFFERS behind prompts of" + differ);
+                differ.empty()
+                    ? "merged = separate launches, behind up to " + std::to_string(longest) + " tokens"
+                    : "MERGED DIFFERS behind prompts of" + differ);
 }
 
 } // namespace
@@ -176,9 +189,8 @@ int benchModel(const Options &options, const plan::PlanReader &reader, const std
         median(times) * 1e3, rate / 1e12,
         options.peak > 0 ? (", " + std::to_string(int(100 * rate / options.peak)) + " % of peak").c_str()
                          : "");
-  size_t longest = std::min<size_t>(4096, session->contextTokens()) - 64;
-  int failures = checkMerged(*session, name, std::span(tokens).first(longest));
   session.reset();
+  int failures = checkMerged(reader, name, weights);
   benchCompile(reader, name, weights);
   return failures;
 }
