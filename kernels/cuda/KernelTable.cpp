@@ -418,8 +418,8 @@ Shape attentionStreamShapeFor(Shape shape, const Chip &chip) {
   held = std::min<int64_t>(8, held / std::max<int64_t>(1, shapeInteger(shape, "kvHeads")));
   // What a block has beside its rings, and the system's share.
   int64_t own = 2 * 4 * (held * headDim + 2 * 8) * 4 + 4096;
-  for (int64_t blocks = 3; blocks >= 1; --blocks) {
-    int64_t units = std::min<int64_t>(6, (chip.sharedBytes / blocks - own) / attentionUnitBytes);
+  for (int64_t blocks = 2; blocks >= 1; --blocks) {
+    int64_t units = std::min<int64_t>(4, (chip.sharedBytes / blocks - own) / attentionUnitBytes);
     shape["blocks"] = double(blocks), shape["units"] = double(units);
     if (units >= 3)
       break;

@@ -122,7 +122,7 @@ template <class S> struct AttentionDecode : AttentionFragments<S> {
 
   /// Whether this block is the last that finishes one of the row's splits; it sees what the others wrote.
   __device__ __forceinline__ bool arrivesLast(const Item &item) const {
-    __threadfence();
+    fenceGpu();
     __syncthreads();
     if (threadIdx.x == 0) {
       u32 *arrived = counter(item);
@@ -131,7 +131,7 @@ template <class S> struct AttentionDecode : AttentionFragments<S> {
         *arrived = 0;
     }
     __syncthreads();
-    __threadfence();
+    fenceGpu();
     return shared.last;
   }
 

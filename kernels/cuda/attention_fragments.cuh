@@ -51,7 +51,7 @@ template <class S, int ItemHeads = 8> struct AttentionFragments : AttentionSplit
         mma(s[n], q[c].x, 0u, q[c].y, 0u, block.k[n][c].x, block.k[n][c].y);
         mma(s[n], q[c].z, 0u, q[c].w, 0u, block.k[n][c].z, block.k[n][c].w);
       }
-    Split::finishScores(s, key, position);
+    Split::template finishScores<true>(s, key, position);
   }
 
   /// values += V^T P for 16 keys.

@@ -59,7 +59,9 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
   const Args &args;
   const StepView &step;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  int rowPosition = -1, rowSequence = 0; ///< of row `lane`
+  // Of row `lane`: position and sequence, tokens of a split, the first split, how many there are. Divisions
+  // take long, so each warp does them once.
+  int rowPosition = -1, rowSequence = 0, rowTokens = 0, rowFirst = 0, rowSplits = 0;
 
   /// Of a span, so far.
   struct Running {
@@ -112,16 +114,24 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
   __device__ __forceinline__ void readRows() {
     if (lane < step.tokens)
       rowPosition = __ldg(step.position + lane), rowSequence = __ldg(step.tokenSequence + lane);
+    if (rowPosition >= 0) {
+      rowTokens = splitTokens(rowPosition);
+      rowFirst = firstSplit(rowPosition);
+      rowSplits = splitsOf(rowPosition);
+    }
+  }
+  /// One of these, of a row.
+  static __device__ __forceinline__ int ofRow(int value, int row) {
+    return __shfl_sync(0xffffffffu, value, row);
   }
 
-  /// Item `index` of a row whose position and splits are set.
-  __device__ __forceinline__ void placeItem(Item &item, int index) const {
+  /// Item `index` of a row whose position and splits, of so many tokens, are set.
+  __device__ __forceinline__ void placeItem(Item &item, int index, int tokens) const {
     item.slot = index % slots, item.split = item.firstSplit + index / slots;
     item.kvHead = item.slot / headGroups;
     item.firstHead = item.kvHead * groupHeads + item.slot % headGroups * ItemHeads;
     item.headCount = min(ItemHeads, groupHeads - item.slot % headGroups * ItemHeads);
-    const int tokens = splitTokens(item.position), span = tokens / warps,
-              begin = item.split * tokens + warp * span;
+    const int span = tokens / warps, begin = item.split * tokens + warp * span;
     item.key = max(begin, firstKey(item.position) / 32 * 32);
     item.end = min(begin + span, item.position + 1);
   }
@@ -130,17 +140,15 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
   __device__ __forceinline__ void findItem(Cursor &at) const {
     Item &item = at.item;
     for (; at.row < step.tokens; ++at.row) {
-      item.position = __shfl_sync(0xffffffffu, rowPosition, at.row);
-      if (item.position < 0)
-        continue;
-      item.firstSplit = firstSplit(item.position);
-      item.splits = splitsOf(item.position);
+      item.splits = ofRow(rowSplits, at.row);
       if (at.index >= slots * item.splits) {
         at.index -= slots * item.splits;
         continue;
       }
       item.row = at.row;
-      placeItem(item, at.index);
+      item.position = ofRow(rowPosition, at.row);
+      item.firstSplit = S::window > 0 ? ofRow(rowFirst, at.row) : 0;
+      placeItem(item, at.index, ofRow(rowTokens, at.row));
       return;
     }
     at.there = false;
@@ -156,13 +164,11 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
   }
 
   /// Items of the step.
-  __device__ __forceinline__ int items() const {
-    return __reduce_add_sync(0xffffffffu, rowPosition >= 0 ? slots * splitsOf(rowPosition) : 0);
-  }
+  __device__ __forceinline__ int items() const { return __reduce_add_sync(0xffffffffu, slots * rowSplits); }
 
   /// The page of the item's next block.
   __device__ __forceinline__ int blockPage(const Item &item) const {
-    const int sequence = __shfl_sync(0xffffffffu, rowSequence, item.row);
+    const int sequence = ofRow(rowSequence, item.row);
     return item.key < item.end
                ? __ldg(step.blockTable + u64(sequence) * step.maxPages + item.key / kvPageTokens)
                : 0;
@@ -170,8 +176,8 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
 
   /// Whether the item's next block was in the cache before this step.
   __device__ __forceinline__ bool isOld(const Item &item) const {
-    const int sequence = __shfl_sync(0xffffffffu, rowSequence, item.row);
-    const int first = __shfl_sync(0xffffffffu, rowPosition, __ldg(step.sequenceStart + sequence));
+    const int sequence = ofRow(rowSequence, item.row);
+    const int first = ofRow(rowPosition, __ldg(step.sequenceStart + sequence));
     return item.key + 32 <= first;
   }
 
@@ -184,7 +190,8 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
       q[c] = g < item.headCount ? loadVector(query + c * 32 + t * 8) : uint4{0, 0, 0, 0};
   }
 
-  /// Sums of a block's 32 keys to scores: scaled, capped, masked.
+  /// Sums of a block's 32 keys to scores: scaled, capped, masked; not Masked: if the token sees them all.
+  template <bool Masked>
   __device__ __forceinline__ void finishScores(float (&s)[4][4], int key, int position) const {
 #pragma unroll
     for (int n = 0; n < 4; ++n)
@@ -194,7 +201,7 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
         float score = __fmul_rn(s[n][i], S::scale);
         if constexpr (S::softcap > 0.f)
           score = S::softcap * tanhf(score / S::softcap);
-        s[n][i] = at <= position && at >= firstKey(position) ? score : negativeInfinity();
+        s[n][i] = !Masked || (at <= position && at >= firstKey(position)) ? score : negativeInfinity();
       }
   }
 

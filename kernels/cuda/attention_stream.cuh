@@ -3,11 +3,11 @@
 //
 // Each warp has a ring of its own in shared memory, which bulk copies fill with what it reads next, item
 // after item; before the kernel's input is ready with what lies in the cache from earlier steps. A fifth warp
-// joins spans, so that the others don't wait for that. Splits are joined by blocks that have no more items:
-// joined at once by the block that finishes the last of a row, they would hold up its stream, and so make the
-// same block finish the next row's last split, too.
+// joins spans, so that the others don't wait for that. Splits are joined by warps that have no more items, in
+// pieces of 32 columns: joined by whole rows, a few blocks would be at it while all others are idle.
 #pragma once
 #include "attention_split.cuh"
+#include "exchange.cuh"
 #include "ring.cuh"
 
 namespace fusebox {
@@ -17,12 +17,12 @@ namespace fusebox {
 template <class S> struct AttentionStream : AttentionSplit<S> {
   using Split = AttentionSplit<S>;
   using Split::args, Split::step, Split::warp, Split::lane, Split::g, Split::t;
-  using Split::firstItem, Split::nextItem, Split::splitsOf;
-  using Split::rowPosition, Split::warps, Split::groupHeads, Split::headGroups, Split::slots,
-      Split::heldHeads, Split::chunks, Split::tiles, Split::mostRows, Split::maxSplits;
+  using Split::warps, Split::groupHeads, Split::headGroups, Split::slots, Split::heldHeads, Split::chunks,
+      Split::tiles, Split::mostRows, Split::maxSplits;
   using typename Split::Cursor, typename Split::Item, typename Split::Running, typename Split::Spans;
   static constexpr int threads = 32 * (warps + 1);
-  static constexpr u64 record = S::headDim + 4; ///< of a split: accumulated values, maximum, sum, padding
+  /// A split's record: accumulated values, maximum, sum, padding.
+  static constexpr u64 recordFloats = S::headDim + 4;
   /// Lanes take 4 elements of a head each, several heads side by side if they are small.
   static constexpr int headLanes = S::headDim / 4, lanesHeads = 32 / headLanes;
   /// The ring passes units of 4 KB: of a block of 32 keys first the keys, then the values.
@@ -31,30 +31,26 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
 
   struct Shared {
     Spans spans[2]; ///< of two items in turn
-    float weights[warps + 1][lanesHeads][maxSplits];
     StageBarrier full[warps][S::units];
-    int unit; ///< whose splits the block joins next; -1: none
   };
 
   Shared &shared;
   const u32 ring = dynamicShared() + warp * S::units * unitBytes;
   Cursor ahead = {}; ///< the block that is requested next
   int page = 0;      ///< of its keys
+  u32 inPage = 0;    ///< where they are there
   int requestSlot = 0, readSlot = 0, readParity = 0;
-
-  /// Items of the step.
-  __device__ __forceinline__ int items() const {
-    return __reduce_add_sync(0xffffffffu, rowPosition >= 0 ? slots * Split::splitsOf(rowPosition) : 0);
-  }
 
   //===-- The ring ---===//
 
-  /// Steps over empty spans to a block to request, and looks up its page.
+  /// Steps over empty spans to a block to request, and looks up its page, which is there when its first unit
+  /// is requested.
   __device__ __forceinline__ void findBlock() {
     while (ahead.there && ahead.item.key >= ahead.item.end)
-      nextItem(ahead);
+      Split::nextItem(ahead);
     if (ahead.there)
-      page = Split::blockPage(ahead.item);
+      page = Split::blockPage(ahead.item),
+      inPage = u32(KvLayout<S>::key(0, ahead.item.kvHead, ahead.item.key % kvPageTokens));
   }
 
   /// Byte offset of columns [8 chunk, 8 chunk + 8) of a row in a unit: as in the cache (KvLayout::column).
@@ -65,17 +61,15 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   /// Requests unit `unit` of the block at `ahead`.
   __device__ __forceinline__ void requestUnit(int unit) {
     if (ahead.there) {
-      const Item &item = ahead.item;
-      const u16 *from =
-          static_cast<const u16 *>(args.p[2]) +
-          KvLayout<S>::key(page, item.kvHead, item.key % kvPageTokens + unit % halfUnits * unitKeys) +
-          (unit >= halfUnits ? KvLayout<S>::valueOffset : 0);
+      const u16 *from = static_cast<const u16 *>(args.p[2]) + KvLayout<S>::key(page, 0, 0) + inPage +
+                        unit % halfUnits * (unitBytes / 2) +
+                        (unit >= halfUnits ? KvLayout<S>::valueOffset : 0);
       const u32 to = ring + requestSlot * unitBytes;
       StageBarrier &full = shared.full[warp][requestSlot];
       if constexpr (hasBulkCopies) {
         beginStage(full, unitBytes);
         if (lane == 0)
-          copyBulk(to, from, unitBytes, full);
+          headGroups == 1 ? copyBulkOnce(to, from, unitBytes, full) : copyBulk(to, from, unitBytes, full);
       } else {
         for (int at = lane * 16; at < unitBytes; at += 512)
           copyAsync(to + at, from + at / 2, true);
@@ -114,7 +108,7 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
 
   /// Fills the ring: with what is there already, then, when the kernel's input is ready, with the rest.
   __device__ __forceinline__ void fillRing() {
-    ahead = firstItem();
+    ahead = Split::firstItem();
     findBlock();
     bool waited = false;
 #pragma unroll
@@ -168,9 +162,10 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
         }
   }
 
-  //===-- The warp that joins ---===//
+  //===-- Spans ---===//
 
-  // Barriers between it and the others: spans of buffer 0 or 1 are there, their place is free again.
+  // Barriers between the warp that joins and the others: spans of buffer 0 or 1 are there, their place is
+  // free again.
   static constexpr int spansThere = 1, spansRead = 3;
   static __device__ __forceinline__ void meet(int barrier) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
@@ -180,7 +175,6 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   }
 
   static __device__ float *scratch(int row, int head, int split);
-  static __device__ u32 *counter(int unit);
 
   __device__ __forceinline__ void storeResult(int row, int head, const float4 &v) const {
     const u64 at = (u64(row) * S::heads + head) * S::headDim + u64(lane % headLanes) * 4;
@@ -219,166 +213,135 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
 
   //===-- Splits ---===//
 
-  /// A unit is what shares splits: a row's heads of an item. Joins the records of lanesHeads heads of it,
-  /// from `first` on, in order and writes the result.
-  __device__ __forceinline__ void joinSplits(int row, int slot, int splits, int first) const {
-    const int firstHead = slot / headGroups * groupHeads + slot % headGroups * 8,
-              headCount = min(8, groupHeads - slot % headGroups * 8);
-    // The weight of each split over the sum of all, in shared memory: lanes over splits.
-#pragma unroll
-    for (int h = 0; h < lanesHeads; ++h) {
-      float maximum[Split::splitRounds], sum[Split::splitRounds];
-#pragma unroll
-      for (int i = 0; i < Split::splitRounds; ++i) {
-        const int split = i * 32 + lane;
-        const float2 part = split < splits && first + h < headCount
-                                ? __ldcg(reinterpret_cast<const float2 *>(
-                                      scratch(row, firstHead + first + h, split) + S::headDim))
-                                : float2{negativeInfinity(), 0.f};
-        maximum[i] = part.x, sum[i] = part.y;
-      }
-      Split::splitWeights(maximum, sum);
-#pragma unroll
-      for (int i = 0; i < Split::splitRounds; ++i)
-        shared.weights[warp][h][i * 32 + lane] = maximum[i];
-    }
+  /// Of a launch; zero before and after.
+  struct State {
+    u32 arrived[mostRows * slots]; ///< records of a row's slot
+    u32 started;                   ///< blocks whose input is ready
+    /// Numbers that warps have taken: of a piece to join, at last one behind them; in the upper half, of
+    /// warps that have left without.
+    u32 taken;
+  };
+  static __device__ State *state();
+
+  /// Announces the records of `count` items, one a lane's. Several at once, as a fence takes long when memory
+  /// is busy.
+  __device__ __forceinline__ void announceRecords(int unit, int count) const {
+    fenceGpu();
     __syncwarp();
-    const int head = first + lane / headLanes;
-    if (head < headCount) {
-      const float *from = scratch(row, firstHead + head, 0) + lane % headLanes * 4;
-      float4 value = {0.f, 0.f, 0.f, 0.f};
-      constexpr int together = 16; // loads, before the first is used
-#pragma unroll 1
-      for (int split = 0; split < splits; split += together) {
-        float4 v[together];
-#pragma unroll
-        for (int i = 0; i < together; ++i)
-          v[i] = split + i < splits ? __ldcg(reinterpret_cast<const float4 *>(from + (split + i) * record))
-                                    : float4{0.f, 0.f, 0.f, 0.f};
-#pragma unroll
-        for (int i = 0; i < together; ++i) {
-          const float weight = shared.weights[warp][lane / headLanes][split + i];
-          value = {__fmaf_rn(v[i].x, weight, value.x), __fmaf_rn(v[i].y, weight, value.y),
-                   __fmaf_rn(v[i].z, weight, value.z), __fmaf_rn(v[i].w, weight, value.w)};
-        }
-      }
-      storeResult(row, firstHead + head, value);
-    }
+    if (lane < count)
+      atomicAdd(&state()->arrived[unit], 1u);
+  }
+
+  __device__ __forceinline__ void awaitRecords(const u32 *arrived, int splits) const {
+    for (int tries = 0; __shfl_sync(0xffffffffu, lane == 0 ? loadAcquire(arrived) : 0u, 0) != u32(splits);)
+      if (++tries == mostPolls)
+        __trap();
     __syncwarp();
   }
 
-  /// Announces the records of `count` items, one a lane's; gives a unit that is finished by that, or -1.
-  /// Several at once, as a fence takes long when memory is busy.
-  __device__ __forceinline__ int announceRecords(int unit, int splits, int count) const {
-    __threadfence();
-    __syncwarp();
-    const bool last = lane < count && atomicAdd(counter(unit), 1u) == u32(splits - 1);
-    const u32 all = __ballot_sync(0xffffffffu, last);
-    return all ? __shfl_sync(0xffffffffu, unit, __ffs(all) - 1) : -1;
+  /// What is joined at a time: the records of 32 columns of a head. The pieces of all rows have the items'
+  /// order, so that the first are ready first.
+  static constexpr int headPieces = S::headDim / 32, slotPieces = heldHeads * headPieces,
+                       rowPieces = slots * slotPieces;
+  static_assert(mostRows * rowPieces < 1 << 15, "numbers of pieces and of warps behind them are of 16 bits");
+  struct Piece {
+    int row, slot, head, column, splits;
+    bool there; ///< else its row has no splits, or its slot fewer heads
+  };
+  __device__ __forceinline__ Piece pieceAt(int index) const {
+    Piece piece;
+    piece.row = index / rowPieces, piece.slot = index % rowPieces / slotPieces;
+    const int inSlot = piece.slot % headGroups * 8 + index % slotPieces / headPieces;
+    piece.head = piece.slot / headGroups * groupHeads + inSlot;
+    piece.column = index % headPieces * 32;
+    piece.splits = Split::ofRow(Split::rowSplits, piece.row);
+    piece.there = piece.splits > 1 && inSlot < groupHeads;
+    return piece;
   }
 
-  /// Whether `unit` is finished and no block has it yet; then it is this one's, and its counter is zero
-  /// again.
-  __device__ __forceinline__ bool claim(int unit, int splits) const {
-    return atomicCAS(counter(unit), u32(splits), 0u) == u32(splits);
-  }
-  __device__ __forceinline__ int unitSplits(int unit) const {
-    const int row = unit / slots, position = __shfl_sync(0xffffffffu, rowPosition, row & 31);
-    return row < step.tokens && position >= 0 ? splitsOf(position) : 0;
-  }
-
-  /// The first finished unit from `start` on, of 128 units and round again; -1 if there is none. Of `count`
-  /// it is the number of splits.
-  __device__ __forceinline__ int findUnit(int group, int start, int &count) const {
-    constexpr int words = 4;
-    u32 arrived[words], finished[words];
-    int counts[words];
+  /// Joins a piece, a column a lane, in order and writes the result.
+  __device__ __forceinline__ void joinPiece(const Piece &piece) const {
+    const float *records = scratch(piece.row, piece.head, 0);
+    float value[maxSplits], maximum[Split::splitRounds], sum[Split::splitRounds];
 #pragma unroll
-    for (int w = 0; w < words; ++w) {
-      const int unit = group + w * 32 + lane;
-      counts[w] = unitSplits(unit);
-      arrived[w] = counts[w] > 1 ? __ldcg(counter(unit)) : 0u;
+    for (int i = 0; i < Split::splitRounds; ++i) {
+      const int split = i * 32 + lane;
+      const float2 part =
+          split < piece.splits
+              ? __ldcg(reinterpret_cast<const float2 *>(records + split * recordFloats + S::headDim))
+              : float2{negativeInfinity(), 0.f};
+      maximum[i] = part.x, sum[i] = part.y;
     }
-    int found = -1;
 #pragma unroll
-    for (int w = 0; w < words; ++w)
-      finished[w] = __ballot_sync(0xffffffffu, counts[w] > 1 && arrived[w] == u32(counts[w]));
+    for (int i = 0; i < maxSplits; ++i)
+      value[i] = i < piece.splits ? __ldcg(records + i * recordFloats + piece.column + lane) : 0.f;
+    Split::splitWeights(maximum, sum);
+    float joined = 0.f;
 #pragma unroll
-    for (int pass = 0; pass < 2; ++pass) // from start on, then those before it
-#pragma unroll
-      for (int w = 0; w < words; ++w) {
-        const int skip = min(max(start - w * 32, 0), 32);
-        const u32 wanted = pass == 0 ? u32(u64(finished[w]) >> skip << skip) : finished[w];
-        if (found < 0 && wanted) {
-          const int from = __ffs(wanted) - 1;
-          found = group + w * 32 + from;
-          count = __shfl_sync(0xffffffffu, counts[w], from);
-        }
-      }
-    return found;
+    for (int i = 0; i < maxSplits; ++i)
+      joined = __fmaf_rn(value[i], __shfl_sync(0xffffffffu, maximum[i / 32], i % 32), joined);
+    const float right = __shfl_down_sync(0xffffffffu, joined, 1);
+    if (lane % 2 == 0)
+      *reinterpret_cast<u32 *>(static_cast<u16 *>(args.p[0]) +
+                               (u64(piece.row) * S::heads + piece.head) * S::headDim + piece.column + lane) =
+          packBf16(joined, right);
   }
 
-  /// A finished unit for this block: `likely`, or one that is found; -1 if there is none. Blocks begin to
-  /// look at different places, and look anew where another was faster, so that they rarely want the same one.
-  __device__ __forceinline__ int claimUnit(int likely) const {
-    auto claims = [&](int unit, int splits) {
-      return __shfl_sync(0xffffffffu, lane == 0 && claim(unit, splits), 0);
-    };
-    if (likely >= 0 && claims(likely, unitSplits(likely)))
-      return likely;
-    for (int group = 0; group < step.tokens * slots; group += 128)
-      for (int start = int(blockIdx.x * 37u % 128u);; start = (start + 41) % 128) {
-        int splits = 0;
-        const int unit = findUnit(group, start, splits);
-        if (unit < 0)
-          break;
-        if (claims(unit, splits))
-          return unit;
-      }
-    return -1;
+  // What lane 0 asks for, some time before the warp needs it.
+  __device__ __forceinline__ u32 askStarted() const { return lane == 0 ? loadWord(&state()->started) : 0u; }
+  __device__ __forceinline__ u32 takeNumber(u32 step) const {
+    return lane == 0 ? atomicAdd(&state()->taken, step) : 0u;
   }
 
-  /// Joins units as long as finished ones are found; all warps. `likely` is of the warp that joins spans.
-  __device__ __forceinline__ void joinUnits(int likely) const {
-    constexpr int rounds = divideUp(heldHeads, lanesHeads);
-    for (;;) {
-      if (warp == warps) {
-        const int unit = claimUnit(likely);
-        likely = -1;
-        __threadfence();
-        if (lane == 0)
-          shared.unit = unit;
-      }
-      __syncthreads();
-      const int unit = shared.unit;
-      if (unit < 0)
-        return;
-      const int splits = unitSplits(unit);
-      for (int round = warp; round < rounds; round += warps + 1)
-        joinSplits(unit / slots, unit % slots, splits, round * lanesHeads);
-      __syncthreads();
+  /// Joins pieces until there are no more. To wait for records of other blocks is safe only if all blocks
+  /// have started: else a warp takes no piece, and leaves them to others, at last to the block that starts
+  /// last.
+  __device__ __forceinline__ void joinPieces(u32 started) const {
+    State &all = *state();
+    const int count = step.tokens * rowPieces;
+    const bool waits = __shfl_sync(0xffffffffu, started, 0) == gridDim.x;
+    u32 number = __shfl_sync(0xffffffffu, takeNumber(waits ? 1u : 1u << 16), 0);
+    while (waits && int(number & 0xffffu) < count) {
+      const Piece piece = pieceAt(int(number & 0xffffu));
+      if (piece.there)
+        awaitRecords(all.arrived + piece.row * slots + piece.slot, piece.splits);
+      const u32 next = takeNumber(1);
+      if (piece.there)
+        joinPiece(piece);
+      number = __shfl_sync(0xffffffffu, next, 0);
     }
+    // The last of all warps: all have got the records they waited for, and nobody reads the state any more.
+    if ((number & 0xffffu) + (number >> 16) != u32(count) + gridDim.x * warps - 1)
+      return;
+    for (int i = lane; i < mostRows * slots; i += 32)
+      all.arrived[i] = 0;
+    if (lane == 0)
+      all.started = all.taken = 0;
   }
 
-  /// Joins the spans of this block's items; gives a unit that is finished by the last of them, or -1.
-  __device__ __forceinline__ int join() const {
-    constexpr int together = 8;
+  //===-- The warp that joins spans ---===//
+
+  /// Joins the spans of this block's items.
+  __device__ __forceinline__ void join() const {
+    constexpr int together = 4; // records, when they are announced
     waitForInputs();
-    int buffer = 0, written = 0, unit = 0, splits = 0, finished = -1;
-    for (Cursor here = firstItem(); here.there; nextItem(here), buffer ^= 1) {
+    const int items = Split::items();
+    int count = 0, written = 0, unit = 0;
+    for (Cursor here = Split::firstItem(); here.there; Split::nextItem(here), ++count) {
+      const int buffer = count % 2;
       meet(spansThere + buffer);
       joinSpans(here.item, shared.spans[buffer]);
-      announce(spansRead + buffer);
-      if (here.item.splits == 1)
-        continue;
-      if (lane == written)
-        unit = here.item.row * slots + here.item.slot, splits = here.item.splits;
-      if (++written == together) {
-        finished = announceRecords(unit, splits, written);
+      if (int(blockIdx.x + (count + 2) * gridDim.x) < items) // else nobody needs their place
+        announce(spansRead + buffer);
+      if (here.item.splits > 1 && lane == written++)
+        unit = here.item.row * slots + here.item.slot;
+      if (written == together) {
+        announceRecords(unit, written);
         written = 0;
       }
     }
-    return written ? announceRecords(unit, splits, written) : finished;
+    if (written)
+      announceRecords(unit, written);
   }
 
   //===-- All warps ---===//
@@ -388,37 +351,39 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
       shared.full[warp][lane].init(copyArrivals), publishBarriers();
     __syncwarp();
     Split::readRows();
-    int finished = -1;
     if (warp == warps)
-      finished = join();
+      join();
     else
       attend();
-    if (int(blockIdx.x) < items())
-      joinUnits(finished);
   }
 
   __device__ __forceinline__ void attend() {
     fillRing();
-    Cursor here = firstItem();
+    if (threadIdx.x == 0)
+      atomicAdd(&state()->started, 1u);
+    Cursor here = Split::firstItem();
     uint4 q[chunks];
-    if (here.there)
-      Split::loadQuery(q, here.item);
-    int count = 0;
-    for (; here.there; ++count) {
-      const Item item = here.item;
-      Running run;
-      for (int key = item.key; key < item.end; key += 32)
-        addBlock(run, q, key, item.position);
-      nextItem(here);
+    u32 started = 0;
+    auto prepare = [&] { // what is needed after this item
       if (here.there)
         Split::loadQuery(q, here.item);
+      else
+        started = askStarted();
+    };
+    prepare();
+    for (int count = 0; here.there; ++count) {
+      const int position = here.item.position, end = here.item.end;
+      Running run;
+      for (int key = here.item.key; key < end; key += 32)
+        addBlock(run, q, key, position);
+      Split::nextItem(here);
+      prepare();
       if (count >= 2)
         meet(spansRead + count % 2);
       storeSpan(run, shared.spans[count % 2]);
       announce(spansThere + count % 2);
     }
-    for (int left = max(count - 2, 0); left < count; ++left)
-      meet(spansRead + left % 2);
+    joinPieces(started);
   }
 
   /// 32 keys from the ring.
@@ -430,7 +395,10 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
       multiplyKeys(s + unit * (unitKeys / 8), q, awaitUnit());
       releaseUnit(unit);
     }
-    Split::finishScores(s, key, position);
+    if (key + 31 <= position && key >= Split::firstKey(position))
+      Split::template finishScores<false>(s, key, position);
+    else
+      Split::template finishScores<true>(s, key, position);
     Split::weigh(run, s, p);
 #pragma unroll
     for (int unit = 0; unit < halfUnits; ++unit) {
@@ -447,18 +415,19 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   }
 };
 
-/// Records of splits, and how many of a unit are there: zero before and after every launch.
+/// Records of splits.
 template <class S>
 __device__ float streamScratch[u64(AttentionStream<S>::mostRows) * S::heads * AttentionStream<S>::maxSplits *
-                               AttentionStream<S>::record];
-template <class S> __device__ u32 streamCounters[AttentionStream<S>::mostRows * AttentionStream<S>::slots];
+                               AttentionStream<S>::recordFloats];
+template <class S> __device__ typename AttentionStream<S>::State streamState;
 
 template <class S>
 __device__ __forceinline__ float *AttentionStream<S>::scratch(int row, int head, int split) {
-  return streamScratch<S> + ((u64(row) * S::heads + head) * maxSplits + split) * record;
+  return streamScratch<S> + ((u64(row) * S::heads + head) * maxSplits + split) * recordFloats;
 }
-template <class S> __device__ __forceinline__ u32 *AttentionStream<S>::counter(int unit) {
-  return streamCounters<S> + unit;
+template <class S>
+__device__ __forceinline__ typename AttentionStream<S>::State *AttentionStream<S>::state() {
+  return &streamState<S>;
 }
 
 /// Grid: any number of blocks of 160 threads.

@@ -48,6 +48,10 @@ __device__ __forceinline__ void waitForInputs() {
 #endif
 }
 
+/// Orders what this thread has written before what it writes after it, for all blocks; likewise what it
+/// reads. As __threadfence(), which is stronger and takes longer.
+__device__ __forceinline__ void fenceGpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
 /// Lets the next kernel's blocks come in as soon as there is room for them.
 __device__ __forceinline__ void letNextStart() {
 #if __CUDA_ARCH__ >= 900

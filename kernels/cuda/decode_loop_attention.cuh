@@ -90,7 +90,7 @@ template <class S> struct LoopAttention {
     Item item;
     item.row = 0, item.position = position, item.splits = splits;
     item.firstSplit = Split::firstSplit(position);
-    fragments.placeItem(item, index);
+    fragments.placeItem(item, index, Split::splitTokens(position));
     return item;
   }
 

@@ -22,6 +22,20 @@ __device__ __forceinline__ uint4 loadRelaxed(const void *p) {
                : "memory");
   return v;
 }
+
+/// A word that other blocks write.
+__device__ __forceinline__ u32 loadWord(const u32 *p) {
+  u32 v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+/// The same, before all that the thread reads after it.
+__device__ __forceinline__ u32 loadAcquire(const u32 *p) {
+  u32 v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+
 __device__ __forceinline__ void storeRelaxed(void *p, u32 v) {
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
 }

@@ -22,7 +22,7 @@
 // CHECK-NEXT: plan.call "q_rope" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // CHECK-NEXT: plan.call "k_rope" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // CHECK-NEXT: plan.call "kv_write" rows tokens [#plan.variant<@[[HEADS]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[HEADS]] up_to 4 grid[<1 x tokens
-// CHECK-NEXT: plan.call "attn" rows tokens [#plan.variant<@[[STREAM]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[STREAM]] up_to 16 from_keys [[KEYS]] grid[<396>]>, #plan.variant<@[[ATTENTION]] up_to 16 grid[<396>]>
+// CHECK-NEXT: plan.call "attn" rows tokens [#plan.variant<@[[STREAM]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[STREAM]] up_to 16 from_keys [[KEYS]] grid[<264>]>, #plan.variant<@[[ATTENTION]] up_to 16 grid[<396>]>
 // CHECK-NEXT: plan.call "o" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // CHECK-NEXT: plan.call "h" rows tokens [#plan.variant<@[[OUT]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OUT]] up_to 4 grid[<{{[1-9]}}
 // CHECK-NEXT: plan.call "mlp_norm" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
