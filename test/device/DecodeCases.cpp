@@ -32,7 +32,7 @@ struct DecodeStep {
   const ModelShape &m;
   int rows, context, pages;
   Memory weights, x, normed, q, k, v, normedQ, attended, gated, kv, angleTable, logitsOut, groups, chosen;
-  Memory gains, frequencies;
+  Memory gains, frequencies, loopTable;
   size_t layerBytes, poolBytes;
   DeviceStep step;
 
@@ -69,18 +69,26 @@ struct DecodeStep {
     gpu.fill(chosen, 0);
   }
 
-  void layer(int l, unsigned parts) {
-    cuda::DevicePtr w = weights.address + layerBytes * size_t(l), gain = gains.address;
+  struct Layer {
+    cuda::DevicePtr wq, wk, wv, wo, wg, wu, wd, pool;
+  };
+  Layer layerAt(int l) const {
+    cuda::DevicePtr w = weights.address + layerBytes * size_t(l);
     auto matrix = [&](size_t out, size_t in) {
       cuda::DevicePtr at = w;
       w += out * in * 2;
       return at;
     };
     size_t hidden = size_t(m.hidden), inner = size_t(m.intermediate);
-    cuda::DevicePtr wq = matrix(qColumns(), hidden), wk = matrix(kvColumns(), hidden),
-                    wv = matrix(kvColumns(), hidden), wo = matrix(hidden, qColumns()),
-                    wg = matrix(inner, hidden), wu = matrix(inner, hidden), wd = matrix(hidden, inner);
-    cuda::DevicePtr pool = kv.address + poolBytes * size_t(l);
+    return {matrix(qColumns(), hidden),  matrix(kvColumns(), hidden),
+            matrix(kvColumns(), hidden), matrix(hidden, qColumns()),
+            matrix(inner, hidden),       matrix(inner, hidden),
+            matrix(hidden, inner),       kv.address + poolBytes * size_t(l)};
+  }
+
+  void layer(int l, unsigned parts) {
+    auto [wq, wk, wv, wo, wg, wu, wd, pool] = layerAt(l);
+    cuda::DevicePtr gain = gains.address;
     unsigned sm = gpu.multiprocessors;
     if (parts & 1)
       gpu.launch(queryKeyValue(m, rows, sm), {q.address, k.address, v.address, x.address, wq, wk, wv, gain},
@@ -99,12 +107,36 @@ struct DecodeStep {
       gpu.launch(down(m, rows, sm), {x.address, gated.address, wd, x.address}, step.view);
   }
 
-  void record(unsigned parts = 127) {
+  /// All layers as one launch.
+  void loop(const cuda::KernelRequest &kernel) {
+    if (!loopTable.address) {
+      std::vector<cuda::DevicePtr> table;
+      cuda::DevicePtr gain = gains.address;
+      for (int l = 0; l < m.layers; ++l) {
+        Layer a = layerAt(l);
+        table.insert(table.end(), {x.address, x.address, angleTable.address,
+                                   a.pool,    a.wq,      a.wk,
+                                   a.wv,      gain,      0,
+                                   0,         0,         gain,
+                                   gain,      a.wo,      0,
+                                   a.wg,      a.wu,      gain,
+                                   a.wd,      0});
+      }
+      loopTable = gpu.upload(table);
+    }
+    gpu.launch(kernel, {loopTable.address}, step.view);
+  }
+
+  /// The whole step; of the layers those parts whose bits are set.
+  void record(unsigned parts = 127, const cuda::KernelRequest *oneLaunch = nullptr) {
     cuda::DevicePtr table = weights.address + layerBytes * size_t(m.layers);
     gpu.launch(angles(m), {angleTable.address, frequencies.address}, step.view);
     gpu.launch(embedding(m), {x.address, table}, step.view);
-    for (int l = 0; l < m.layers; ++l)
-      layer(l, parts);
+    if (oneLaunch)
+      loop(*oneLaunch);
+    else
+      for (int l = 0; l < m.layers; ++l)
+        layer(l, parts);
     if (!(parts & 64))
       return;
     gpu.launch(finalNorm(m), {normed.address, x.address, gains.address}, step.view);
@@ -159,11 +191,38 @@ Case decodeCase(const ModelShape &m, int rows, int context, unsigned multiproces
           }};
 }
 
+/// All layers in one launch: by itself and within a step.
+Case loopCase(const ModelShape &m, int context, unsigned multiprocessors) {
+  std::string name = std::string(m.name) + " all layers in one launch, 1 x " + std::to_string(context);
+  cuda::KernelRequest loop = decodeLoop(m, layerKernels(m, multiprocessors));
+  std::vector<cuda::KernelRequest> kernels = decodeKernels(m, 1, context, multiprocessors);
+  kernels.push_back(loop);
+  return {name, kernels, [&m, context, name, loop](Gpu &gpu) {
+            DecodeStep step(gpu, m, 1, context);
+            double kvBytes = double(context) * m.layers * 2 * m.kvHeads * m.headDim * 2,
+                   layerBytes = double(step.layerBytes) * m.layers + kvBytes,
+                   floor = (weightBytes(m) + kvBytes) / measuredBandwidth * 1e3;
+            double layers = gpu.timeGraph(
+                       name, [&] { step.loop(loop); }, 20),
+                   all = gpu.timeGraph(name, [&] { step.record(127, &loop); }, 20);
+            char text[256];
+            std::snprintf(
+                text, sizeof text,
+                "%.4f ms, %.2f us a layer, %.1f%% of bandwidth; whole step %.4f ms, %.2f x floor (%.4f)",
+                layers, 1e3 * layers / m.layers, 100 * layerBytes / layers * 1e3 / measuredBandwidth, all,
+                all / floor, floor);
+            return Outcome{true, text};
+          }};
+}
+
 } // namespace
 
 void addDecodeCases(std::vector<Case> &cases, unsigned multiprocessors) {
   for (const ModelShape &model : modelShapes)
     cases.push_back(decodeCase(model, 1, 128, multiprocessors));
+  for (const ModelShape &model : modelShapes)
+    for (int context : {120, 2000})
+      cases.push_back(loopCase(model, context, multiprocessors));
   cases.push_back(decodeCase(modelShapes[0], 1, 4096, multiprocessors));
   for (int rows : {4, 8, 16})
     cases.push_back(decodeCase(modelShapes[0], rows, 128, multiprocessors));

@@ -4,6 +4,7 @@
 #include "test/device/Case.h"
 #include "test/device/Chain.h"
 
+#include "kernels/cuda/DecodeLoopShapes.h"
 #include "kernels/cuda/Variants.h"
 
 #include <algorithm>
@@ -81,14 +82,17 @@ inline cuda::KernelRequest logits(const ModelShape &m, int rows) {
   return streamed({{"in", m.hidden}, {"out", m.vocabulary}, {"weightType", 3}}, rows,
                   roundedSum(/*asF32=*/true));
 }
+inline cuda::Shape attentionShape(const ModelShape &m) {
+  return {{"heads", m.heads},
+          {"kvHeads", m.kvHeads},
+          {"headDim", m.headDim},
+          {"type", 3},
+          {"scale", 1 / std::sqrt(m.headDim)}};
+}
 /// Attention of few tokens that see `keys` keys, all together.
 inline cuda::KernelRequest decodeAttention(const ModelShape &m, int keys) {
-  cuda::Shape shape = {{"heads", m.heads},
-                       {"kvHeads", m.kvHeads},
-                       {"headDim", m.headDim},
-                       {"type", 3},
-                       {"scale", 1 / std::sqrt(m.headDim)}};
-  auto variants = cuda::kernelVariants("attention", shape, plan::Extent::Tokens, *cuda::findChip("sm_90a"));
+  auto variants =
+      cuda::kernelVariants("attention", attentionShape(m), plan::Extent::Tokens, *cuda::findChip("sm_90a"));
   for (const cuda::KernelVariant &variant : expect(std::move(variants)))
     if (variant.minKeys <= unsigned(keys))
       return variant.request;
@@ -110,6 +114,27 @@ inline cuda::KernelRequest prepareHeads(const ModelShape &m) {
            {"anglesType", m.interleaved ? 1 : 3},
            {"roundProducts", !m.interleaved},
            {"eps", 1e-6}}};
+}
+/// The kernels of a layer's step of one token, as select-kernels merges its calls.
+inline std::vector<cuda::KernelRequest> layerKernels(const ModelShape &m, unsigned multiprocessors) {
+  return {queryKeyValue(m, 4, multiprocessors),    prepareHeads(m),
+          {"attention_decode", attentionShape(m)}, attentionOutput(m, 4, multiprocessors),
+          gateUp(m, 4, multiprocessors),           down(m, 4, multiprocessors)};
+}
+/// All layers in one launch, whose arguments have decode_loop's order; of an empty shape if the kernel does
+/// not take these parts.
+inline cuda::KernelRequest decodeLoop(const ModelShape &m, const std::vector<cuda::KernelRequest> &parts,
+                                      const cuda::Chip &chip = *cuda::findChip("sm_90a")) {
+  std::vector<cuda::Shape> shapes;
+  for (const cuda::KernelRequest &part : parts)
+    shapes.push_back(part.shape);
+  auto shape = cuda::decodeLoopShapeFor(shapes, m.layers, chip);
+  if (!shape)
+    return {"decode_loop", {}, {}, parts};
+  (*shape)["arguments"] = 20;
+  for (int i = 0; i < 20; ++i)
+    (*shape)["place" + std::to_string(i)] = i;
+  return {"decode_loop", *shape, {}, parts};
 }
 inline cuda::KernelRequest angles(const ModelShape &m) {
   return {"rope_angles",

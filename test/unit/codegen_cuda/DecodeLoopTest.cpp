@@ -16,31 +16,15 @@ const cuda::Chip &hopper = *cuda::findChip("sm_90a");
 const ModelShape &qwen3 = gputest::modelShapes[0];
 const ModelShape &tinyLlama = gputest::modelShapes[1];
 
-/// The kernels of a layer's step of one token, as select-kernels merges its calls.
 std::vector<cuda::KernelRequest> partsOf(const ModelShape &m) {
-  const unsigned multiprocessors = hopper.multiprocessors;
-  cuda::KernelRequest attention = {
-      "attention_decode",
-      {{"heads", m.heads}, {"kvHeads", m.kvHeads}, {"headDim", m.headDim}, {"type", 3}, {"scale", 0.125}}};
-  return {gputest::queryKeyValue(m, 4, multiprocessors),
-          gputest::prepareHeads(m),
-          attention,
-          gputest::attentionOutput(m, 4, multiprocessors),
-          gputest::gateUp(m, 4, multiprocessors),
-          gputest::down(m, 4, multiprocessors)};
+  return gputest::layerKernels(m, hopper.multiprocessors);
 }
+cuda::KernelRequest requestFor(const ModelShape &m) { return gputest::decodeLoop(m, partsOf(m)); }
 
 std::optional<cuda::Shape> shapeFor(const std::vector<cuda::KernelRequest> &parts, const ModelShape &m,
                                     const cuda::Chip &chip = hopper) {
-  std::vector<cuda::Shape> shapes;
-  for (const cuda::KernelRequest &part : parts)
-    shapes.push_back(part.shape);
-  return cuda::decodeLoopShapeFor(shapes, m.layers, chip);
-}
-
-cuda::KernelRequest requestFor(const ModelShape &m) {
-  auto parts = partsOf(m);
-  return {"decode_loop", shapeFor(parts, m).value_or(cuda::Shape()), {}, parts};
+  cuda::Shape shape = gputest::decodeLoop(m, parts, chip).shape;
+  return shape.empty() ? std::nullopt : std::optional(shape);
 }
 
 /// What is said of a request that is refused.
