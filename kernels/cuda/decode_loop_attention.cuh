@@ -216,8 +216,8 @@ template <class S> struct LoopAttention {
         const int page = __ldg(step.blockTable + key / kvPageTokens);
         const u16 *keys =
             static_cast<const u16 *>(pool) + KvLayout<Shape>::key(page, item.kvHead, key % kvPageTokens);
-        copyBulk(to, keys, bytes, ring.full());
-        copyBulk(to + bytes, keys + KvLayout<Shape>::valueOffset, bytes, ring.full());
+        copyBulkOnce(to, keys, bytes, ring.full());
+        copyBulkOnce(to + bytes, keys + KvLayout<Shape>::valueOffset, bytes, ring.full());
       }
       ring.advance(1);
     }
