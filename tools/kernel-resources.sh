@@ -20,7 +20,7 @@ models=()
 for name in qwen3 qwen3-extreme-k llama llama-tied llama31-rope ernie4_5; do
   models+=(test/data/golden/$name test/data/golden/$name=f32)
 done
-for name in qwen3-0.6b tinyllama-1.1b ernie-4.5-0.3b; do
+for name in qwen3-0.6b tinyllama-1.1b ernie-4.5-0.3b llama-3.1-8b; do
   folder=$build/shapes/$name
   [ -s "$folder/config.json" ] || .venv/bin/python tools/make_model.py $name "$folder" --no-weights
   models+=("$folder")

@@ -83,15 +83,17 @@ void logitsRowGrid(const Shape &, unsigned, GridDim (&grid)[3]) { grid[0] = {Ext
 
 /// How LinearSkinny<S> cuts the work; the same arithmetic as in linear_skinny.cuh.
 struct SkinnyWork {
-  int64_t tiles, perWarp, blocksPerMultiprocessor;
+  int64_t tiles, blocksPerMultiprocessor;
+  bool keepInput;
 };
 SkinnyWork skinnyWork(const Shape &shape) {
   bool stacked = shapeInteger(shape, "stacked"), glu = shapeInteger(shape, "glu");
   int64_t columnTiles = shapeInteger(shape, "columnTiles");
   int64_t perWarp = divideUp(divideUp(shapeInteger(shape, "in") / (stacked ? 2 : 1), 32), 8);
-  int64_t group = std::min<int64_t>(perWarp, columnTiles > 1 ? 6
-                                             : perWarp <= 12 ? 12
-                                                             : 8),
+  int64_t group = std::min<int64_t>(perWarp, columnTiles > 1               ? 6
+                                             : perWarp <= 12               ? 12
+                                             : shapeInteger(shape, "norm") ? 5
+                                                                           : 8),
           outputs = stacked || glu ? 8 : 16;
   bool keepInput = perWarp * columnTiles <= 16, earlyGain = perWarp * columnTiles <= 8;
   int64_t registers = 8 * group + (keepInput ? 4 * perWarp * columnTiles : 8) + 8 * columnTiles +
@@ -100,7 +102,7 @@ SkinnyWork skinnyWork(const Shape &shape) {
   if (!glu)
     tiles +=
         divideUp(shapeInteger(shape, "part1"), outputs) + divideUp(shapeInteger(shape, "part2"), outputs);
-  return {tiles, perWarp, std::clamp<int64_t>(65536 / (256 * registers), 1, 4)};
+  return {tiles, std::clamp<int64_t>(65536 / (256 * registers), 1, 4), keepInput};
 }
 
 void skinnyGrid(const Shape &shape, unsigned multiprocessors, GridDim (&grid)[3]) {
@@ -178,7 +180,7 @@ std::string skinnyShape(const Shape &shape) {
   bool stacked = shapeInteger(shape, "stacked");
   if (shapeInteger(shape, "in") % (stacked ? 16 : 8))
     return "rows of the weight must be whole 16-byte vectors (in % 8 = 0, stacked % 16 = 0)";
-  if (shapeInteger(shape, "norm") && skinnyWork(shape).perWarp * shapeInteger(shape, "columnTiles") > 16)
+  if (shapeInteger(shape, "norm") && !skinnyWork(shape).keepInput)
     return "a merged norm needs in * columnTiles at most 4096";
   return {};
 }
@@ -411,6 +413,11 @@ void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors)
                  tiles < int64_t(multiprocessors) && shapeInteger(shape, "in") % 16 == 0;
   shape["stacked"] = stacked;
   shape["columnTiles"] = divideUp(maxRows, stacked ? 4 : 8);
+}
+
+bool skinnyKeepsInput(Shape shape, unsigned multiprocessors) {
+  chooseSkinnyTiles(shape, 1, multiprocessors);
+  return skinnyWork(shape).keepInput;
 }
 
 Shape attentionStreamShapeFor(Shape shape, const Chip &chip) {

@@ -74,6 +74,8 @@ const Chip *findChip(const std::string &name);
 /// How linear_skinny cuts a product for a chip: fills stacked and columnTiles of the shape for steps of up to
 /// maxRows (at most 16) rows.
 void chooseSkinnyTiles(Shape &shape, unsigned maxRows, unsigned multiprocessors);
+/// Whether linear_skinny has registers for x in a step of one row: else it reads x anew for each tile.
+bool skinnyKeepsInput(Shape shape, unsigned multiprocessors);
 
 /// The shape of attention_stream for a chip: how many blocks share a multiprocessor, and how many units their
 /// rings hold (bits don't depend on that).

@@ -91,21 +91,19 @@ bool takesLong(const Shape &shape, const Chip &chip) {
 std::optional<Shape> streamShapeFor(Shape shape, unsigned maxRows, const Chip &chip) {
   if (!linearStreamAccepts(shape).empty())
     return std::nullopt;
-  int64_t in = shapeInteger(shape, "in"), room = sharedRoom(shape, chip);
+  int64_t in = shapeInteger(shape, "in");
   shape["maxRows"] = maxRows;
   shape["tileRows"] = maxRows <= 8 ? 32 : 16;
-  for (int64_t pieces = divideUp(in * 2, 4096); pieces * 32 < in + 32; ++pieces) {
+  for (int64_t pieces = divideUp(in * 2, 8192); pieces * 32 < in + 32; ++pieces) {
     shape["stageColumns"] = double(divideUp(in, 32 * pieces) * 32);
     StreamLayout layout = streamLayout(shape);
     int64_t own = 3072 + layout.inputBytes + 64 * int64_t(maxRows) * (shapeInteger(shape, "tileRows") + 4);
-    for (int64_t bytes : {room - own, int64_t(chip.sharedBytes) - own}) {
-      int64_t stages = std::min<int64_t>(12, bytes / layout.stageBytes);
-      if (stages < 3)
-        continue;
-      shape["stages"] = double(stages);
-      shape["ahead"] = double(stages / 2);
-      return shape;
-    }
+    int64_t stages = std::min<int64_t>(12, (int64_t(chip.sharedBytes) - own) / layout.stageBytes);
+    if (stages < 3)
+      continue;
+    shape["stages"] = double(stages);
+    shape["ahead"] = double(stages / 2);
+    return shape;
   }
   return std::nullopt;
 }

@@ -54,8 +54,8 @@ Result<Variants> streamLinear(const Shape &shape, const Chip &chip) {
 Result<Variants> tensorLinear(const Shape &shape, const Chip &chip) {
   Shape common = with(shape, {{"part0", shape.at("out")}});
   Variants variants;
-  // Logits: nothing is merged with them, and their time is that of the memory.
-  if (shapeInteger(shape, "logitsRows") && takesLong(shape, chip)) {
+  // Where the time is that of the memory, or rows are so long that linear_skinny would read x for each tile.
+  if (takesLong(shape, chip) || !skinnyKeepsInput(common, chip.multiprocessors)) {
     FUSEBOX_ASSIGN(variants, streamLinear(shape, chip));
   }
   bool streams = !variants.empty();

@@ -30,7 +30,8 @@ template <class S> struct LinearSkinny {
   static constexpr int warps = 8, halves = S::stacked ? 2 : 1;
   static constexpr int span = S::in / halves;
   static constexpr int chunks = divideUp(span, 32), perWarp = divideUp(chunks, warps);
-  static constexpr int inFlight = S::columnTiles > 1 ? 6 : perWarp <= 12 ? 12 : 8;
+  // Chunks: what registers hold beside x and, with a norm, its gains.
+  static constexpr int inFlight = S::columnTiles > 1 ? 6 : perWarp <= 12 ? 12 : S::norm ? 5 : 8;
   static constexpr int group = perWarp < inFlight ? perWarp : inFlight, groups = divideUp(perWarp, group);
   static constexpr int tileRows = S::stacked ? 8 : 16, outputs = S::glu ? 8 : tileRows;
   static constexpr int batchStride = S::stacked ? 8 : 20; // 20: no bank conflicts

@@ -30,12 +30,18 @@ public:
 private:
   const cuda::Chip &chip;
 
-  /// What a tree may begin with: a product of one sum an element, in bf16 (linear_tile is its kernel for many
-  /// rows) or of any type, or an embedding.
-  static bool isTensorProduct(const LaunchNode &node) { return node && node.kernel == "linear_tile"; }
+  /// A product of bf16 (linear_tile is its kernel for many rows) whose kernel for few rows is linear_skinny.
+  bool isTensorProduct(const LaunchNode &node) {
+    return node && node.kernel == "linear_tile" &&
+           llvm::none_of(node.call.getVariants().getAsRange<plan::VariantAttr>(),
+                         [&](plan::VariantAttr variant) {
+                           return kernelOf(variant).getTemplateName() == "linear_stream";
+                         });
+  }
+  /// What a tree may begin with: a product of one sum an element, of any type, or an embedding.
   static bool isSource(const LaunchNode &node) {
-    return isTensorProduct(node) || (node && (node.kernel == "linear_any" ||
-                                              node.kernel == "linear_tile_blocks" || node.kernel == "embed"));
+    return node && (node.kernel == "linear_tile" || node.kernel == "linear_any" ||
+                    node.kernel == "linear_tile_blocks" || node.kernel == "embed");
   }
 
   //===-- Groups
@@ -49,14 +55,16 @@ private:
     for (Operation *user : norm.call.getResult(0).getUsers())
       products.push_back(nodeOf(user));
     std::reverse(products.begin(), products.end()); // users come last first
-    if (products.empty() || products.size() > 3 || !llvm::all_of(products, isTensorProduct))
+    if (products.empty() || products.size() > 3 ||
+        !llvm::all_of(products, [&](const LaunchNode &product) { return isTensorProduct(product); }))
       return;
     for (const LaunchNode &product : products)
       if (product["hasBias"] != products[0]["hasBias"] || product["biasType"] != products[0]["biasType"] ||
           product.body != products[0].body || product["logitsRows"])
         return;
     if (LaunchNode user = onlyUser(products[0]); user && user.isPointwise()) {
-      PointwiseTree tree = treeOf(rootOf(user), isTensorProduct);
+      PointwiseTree tree =
+          treeOf(rootOf(user), [&](const LaunchNode &product) { return isTensorProduct(product); });
       bool same = tree.products.size() == products.size() && (products.size() == 1 || isPair(tree));
       if (same && (mergeTree(tree, &norm) || mergeTree(tree, nullptr)))
         return;
@@ -81,7 +89,7 @@ private:
   }
 
   /// Whether a tree takes the sums of two products that linear_skinny computes side by side.
-  static bool isPair(const PointwiseTree &tree) {
+  bool isPair(const PointwiseTree &tree) {
     if (tree.products.size() != 2)
       return false;
     const LaunchNode &a = tree.products[0], &b = tree.products[1];
@@ -121,7 +129,8 @@ private:
     return !groups.empty() && apply(groups);
   }
 
-  /// The products of a tree with its body: bf16 ones in linear_skinny, another in each of its own kernels.
+  /// The products of a tree with its body: those of linear_skinny together, another in each of its own
+  /// kernels; but in linear_tile it stays apart, as a library may compute that product.
   SmallVector<Group, 4> treeGroups(const PointwiseTree &tree, const LaunchNode *norm) {
     SmallVector<Group, 4> groups;
     if (isTensorProduct(tree.products[0])) {
@@ -129,7 +138,8 @@ private:
       groups[0].shape["glu"] = tree.products.size() == 2;
     } else {
       for (auto variant : tree.products[0].call.getVariants().getAsRange<plan::VariantAttr>())
-        groups.push_back(ownGroup(tree.products[0], variant));
+        if (kernelOf(variant).getTemplateName() != "linear_tile")
+          groups.push_back(ownGroup(tree.products[0], variant));
     }
     FlatSymbolRefAttr body = bodyOf(tree);
     for (Group &group : groups) {

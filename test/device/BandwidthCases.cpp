@@ -83,7 +83,8 @@ Case productCase(const std::string &name, KernelRequest kernel, int instances) {
             size_t outputs = value("stacked") || value("glu") ? 8 : 16;
             size_t in = value("in"),
                    parts[3] = {value(tiles ? "part0" : "out"), value("part1"), value("part2")};
-            BlockSize block = blockSize(tiles ? DType::BF16 : DType(value("weightType")));
+            bool unpacked = tiles || kernel.symbol == "linear_stream";
+            BlockSize block = blockSize(unpacked ? DType::BF16 : DType(value("weightType")));
             const size_t rowBytes = in / block.elements * block.bytes;
             size_t bytes = (parts[0] + parts[1] + parts[2]) * rowBytes;
             Memory weights = gpu.allocate(bytes * size_t(instances)),
@@ -185,6 +186,15 @@ void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
     cases.push_back(productCase(name + " logits", logits(model, 1), 2));
     cases.push_back(productCase(name + " logits, 16 rows", logits(model, 16), 2));
   }
+  // Layers whose products take long each: gate and up by themselves, rows of down that no registers hold.
+  constexpr ModelShape large = {"Llama-3.1-8B", 4, 4096, 32, 8, 128, 14336, 128256, false, false};
+  cases.push_back(productCase("Llama-3.1-8B q k v", queryKeyValue(large, 1, multiprocessors), large.layers));
+  cases.push_back(productCase("Llama-3.1-8B o", attentionOutput(large, 1, multiprocessors), large.layers));
+  cases.push_back(productCase("Llama-3.1-8B gate",
+                              oneRowProduct(large.hidden, large.intermediate, roundedSum()), large.layers));
+  cases.push_back(productCase("Llama-3.1-8B down",
+                              oneRowProduct(large.intermediate, large.hidden, residualSum()), large.layers));
+  cases.push_back(productCase("Qwen3-4B down", oneRowProduct(9728, 2560, residualSum()), 8));
   for (auto [type, typeName] : {std::pair(DType::Q8_0, "Q8_0"), std::pair(DType::Q4_1, "Q4_1")})
     for (auto [in, out, layers] :
          {std::tuple(1024, 151936, 2), std::tuple(2048, 5632, 44), std::tuple(5632, 2048, 44)}) {

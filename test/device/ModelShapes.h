@@ -89,6 +89,14 @@ inline cuda::Shape attentionShape(const ModelShape &m) {
           {"type", 3},
           {"scale", 1 / std::sqrt(m.headDim)}};
 }
+/// A product of one row that nothing precedes, as select-kernels chooses its kernel.
+inline cuda::KernelRequest oneRowProduct(int in, int out, std::string body) {
+  cuda::Shape shape = {{"in", in}, {"out", out}, {"inType", 3}, {"outType", 3}, {"weightType", 3}};
+  auto variants = cuda::kernelVariants("linear", shape, plan::Extent::Tokens, *cuda::findChip("sm_90a"));
+  cuda::KernelRequest kernel = expect(std::move(variants)).front().request;
+  kernel.body = std::move(body);
+  return kernel;
+}
 /// Attention of few tokens that see `keys` keys, all together.
 inline cuda::KernelRequest decodeAttention(const ModelShape &m, int keys) {
   auto variants =

@@ -125,6 +125,8 @@ constexpr Form forms[] = {
     {"streamed product 2048 to 250, bias", 2048, 250, DType::BF16, true, false},
     {"streamed product 5632 to 300, residual", 5632, 300, DType::BF16, false, true},
     {"streamed product 40 to 7", 40, 7, DType::BF16, false, false},
+    {"streamed product 9728 to 300, bias", 9728, 300, DType::BF16, true, false},
+    {"streamed product 14336 to 4100, residual", 14336, 4100, DType::BF16, false, true},
     {"streamed product 1024 to 3000, Q8_0", 1024, 3000, DType::Q8_0, false, true},
     {"streamed product 5632 to 200, Q8_0", 5632, 200, DType::Q8_0, false, false},
     {"streamed product 2048 to 1400, Q4_1", 2048, 1400, DType::Q4_1, false, false},
