@@ -233,12 +233,13 @@ private:
     return merged;
   }
 
-  /// A product is cut as the merged one is.
+  /// A product is cut as the merged one is, also for steps of more rows than that takes: cut otherwise, its
+  /// bits would depend on the batch.
   plan::VariantAttr aloneFor(plan::CallOp call, const Merged &merged) override {
     const auto &products = merged.group->products;
     const LaunchNode *product =
         llvm::find_if(products, [&](const LaunchNode &node) { return node.call == call; });
-    if (merged.kernel && product != products.end() && merged.group->kernel == "linear_skinny") {
+    if (product != products.end() && merged.group->kernel == "linear_skinny") {
       cuda::Shape shape = product->shape;
       shape["part0"] = product->real("out");
       shape["stacked"] = merged.shape.at("stacked");

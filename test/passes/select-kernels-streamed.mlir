@@ -66,3 +66,35 @@ layer.model @medium attributes {config = {family = "llama", layers = 1 : i64, vo
     layer.return %logits : tensor<?x64xf32>
   }
 }
+
+// -----
+
+// Steps of up to 16 rows have no kernel for norm and products together, as registers don't hold so long an input. Each
+// product alone is then cut as it was in that of few rows (not stacked, though its outputs are few), else its bits would
+// depend on the batch.
+// CHECK: plan.program
+// CHECK: plan.kernel @[[ALONE:[^ ]+]] = "linear_skinny" {{.*}} columnTiles = 2 : i64, {{.*}} part0 = 1024 : i64, {{.*}} stacked = 0 : i64
+// CHECK: plan.call "k" rows tokens [#plan.variant<@{{[^ ]+}} up_to 4 grid[<0>]>, {{.*}} #plan.variant<@[[ALONE]] up_to 16 grid[<64>]>, #plan.variant<@linear_tile
+// CHECK: plan.call "v" rows tokens [{{.*}} #plan.variant<@[[ALONE]] up_to 16 grid[<64>]>, #plan.variant<@linear_tile
+
+layer.model @few_outputs attributes {config = {family = "llama", layers = 1 : i64, vocabulary = 64 : i64}, files = ["a.safetensors"]} {
+  layer.param @embed : tensor<64x2560xbf16> from "embed" {recipe = ["identity"], sources = [#layer.source<0 at 64 bytes 327680 bf16 [64, 2560]>]}
+  layer.param @norm1 : tensor<2560xbf16> from "norm1" {recipe = ["identity"], sources = [#layer.source<0 at 327744 bytes 5120 bf16 [2560]>]}
+  layer.param @k : tensor<1024x2560xbf16> from "k" {recipe = ["identity"], sources = [#layer.source<0 at 332864 bytes 5242880 bf16 [1024, 2560]>]}
+  layer.param @v : tensor<1024x2560xbf16> from "v" {recipe = ["identity"], sources = [#layer.source<0 at 5575744 bytes 5242880 bf16 [1024, 2560]>]}
+  layer.param @k_out : tensor<2560x1024xbf16> from "k_out" {recipe = ["identity"], sources = [#layer.source<0 at 10818624 bytes 5242880 bf16 [2560, 1024]>]}
+  layer.param @v_out : tensor<2560x1024xbf16> from "v_out" {recipe = ["identity"], sources = [#layer.source<0 at 16061504 bytes 5242880 bf16 [2560, 1024]>]}
+  layer.graph(%t: tensor<?xi32>, %p: tensor<?xi32>, %r: tensor<?xi32>) {
+    %embed = layer.embed %t, @embed : tensor<?x2560xbf16>
+    %norm = layer.norm %embed, @norm1 eps 1.0e-6 rounds normalised_and_scaled : tensor<?x2560xbf16>
+    %k = layer.linear %norm, @k : tensor<?x2560xbf16> -> tensor<?x1024xbf16>
+    %v = layer.linear %norm, @v : tensor<?x2560xbf16> -> tensor<?x1024xbf16>
+    %k_out = layer.linear %k, @k_out : tensor<?x1024xbf16> -> tensor<?x2560xbf16>
+    %v_out = layer.linear %v, @v_out : tensor<?x1024xbf16> -> tensor<?x2560xbf16>
+    %sum = layer.add %k_out, %v_out : tensor<?x2560xbf16>
+    %rows = layer.select_rows %sum, %r : tensor<?x2560xbf16>
+    %head = layer.linear %rows, @embed : tensor<?x2560xbf16> -> tensor<?x64xbf16>
+    %logits = layer.cast %head : tensor<?x64xbf16> -> tensor<?x64xf32>
+    layer.return %logits : tensor<?x64xf32>
+  }
+}
