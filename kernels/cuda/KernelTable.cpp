@@ -420,6 +420,10 @@ bool skinnyKeepsInput(Shape shape, unsigned multiprocessors) {
   return skinnyWork(shape).keepInput;
 }
 
+uint32_t keysIn(int64_t bytes, const Shape &attention) {
+  return uint32_t(bytes / (2 * shapeInteger(attention, "kvHeads") * shapeInteger(attention, "headDim") * 2));
+}
+
 Shape attentionStreamShapeFor(Shape shape, const Chip &chip) {
   int64_t headDim = shapeInteger(shape, "headDim"), held = shapeInteger(shape, "heads");
   held = std::min<int64_t>(8, held / std::max<int64_t>(1, shapeInteger(shape, "kvHeads")));

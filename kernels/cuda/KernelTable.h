@@ -95,5 +95,10 @@ std::optional<Shape> streamBlocksShapeFor(Shape shape, unsigned maxRows, const C
 /// The shape of decode_loop for a model of so many layers and its parts' shapes, but for places; nothing if
 /// it does not take them.
 std::optional<Shape> decodeLoopShapeFor(std::span<const Shape> parts, int64_t layers, const Chip &chip);
+/// The loop is for steps that see fewer keys than this.
+uint32_t decodeLoopBelowKeys(const Shape &attention);
+
+/// Keys that take, with their values, so many bytes of a layer's bf16 cache.
+uint32_t keysIn(int64_t bytes, const Shape &attention);
 
 } // namespace fusebox::cuda

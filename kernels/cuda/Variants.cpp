@@ -124,10 +124,10 @@ Result<Variants> attention(const Shape &shape, const Chip &chip) {
   bool tensor = typeOf(shape, "type") == DType::BF16 && headDim % 16 == 0 && headDim <= 256;
   Variants variants;
   if (tensor && (headDim == 64 || headDim == 128)) {
-    // Of a long context. Measured on an H200: from about 32 MB of keys and values on it is the faster one.
+    // Of a long context. Measured on an H200: from so many keys and values on it is the faster one.
     FUSEBOX_ASSIGN(KernelVariant stream,
                    makeVariant({"attention_stream", attentionStreamShapeFor(shape, chip)}, 16, chip));
-    stream.minKeys = uint32_t((32 << 20) / (2 * kvHeads * headDim * 2));
+    stream.minKeys = keysIn(heads / kvHeads >= 4 ? 16 << 20 : 24 << 20, shape);
     variants.push_back(std::move(stream));
     FUSEBOX_ASSIGN(KernelVariant decode, makeVariant({"attention_decode", shape}, 16, chip));
     variants.push_back(std::move(decode));

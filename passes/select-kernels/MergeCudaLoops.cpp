@@ -17,7 +17,6 @@ public:
 
 private:
   const cuda::Chip &chip;
-  int64_t belowKeys = 0; ///< from so many keys on other kernels are meant
 
   /// A call with the kernel that runs it in steps of one token over a short context.
   struct Part {
@@ -37,11 +36,9 @@ private:
 
   /// The first variant for one token over a short context.
   plan::VariantAttr variantOf(plan::CallOp call) {
-    for (auto variant : call.getVariants().getAsRange<plan::VariantAttr>()) {
+    for (auto variant : call.getVariants().getAsRange<plan::VariantAttr>())
       if (variant.getMinKeys() == 0)
         return variant;
-      belowKeys = belowKeys ? std::min(belowKeys, variant.getMinKeys()) : variant.getMinKeys();
-    }
     return {};
   }
 
@@ -178,7 +175,6 @@ private:
   }
 
   void mergeLoop(plan::LoopOp loop) {
-    belowKeys = 0;
     auto parts = partsOf(loop);
     if (!parts || !isDecoder(loop, *parts))
       return;
@@ -207,11 +203,12 @@ private:
     SmallVector<int64_t> inPlace(last.getInPlace());
     inPlace.append({0, llvm::find(operands, loop.getBody().getArgument(0)) - operands.begin()});
     last.setInPlace(inPlace);
-    prependVariants(loop, last, records.kernel(kernel), kernel.grid);
+    prependVariants(loop, last, records.kernel(kernel), kernel.grid,
+                    cuda::decodeLoopBelowKeys((*parts)[Attention].shape));
   }
 
   void prependVariants(plan::LoopOp loop, plan::CallOp last, FlatSymbolRefAttr kernel,
-                       ArrayRef<plan::DimAttr> grid) {
+                       ArrayRef<plan::DimAttr> grid, int64_t belowKeys) {
     plan::DimAttr none = plan::DimAttr::get(context, 0, plan::RowExtent::Fixed, 1);
     for (auto call : loop.getBody().front().getOps<plan::CallOp>()) {
       auto own = cast<plan::VariantAttr>(call.getVariants()[0]).getKernel();

@@ -1,12 +1,12 @@
-// Attention of few tokens has two kernels on a GPU: one for steps whose tokens see many keys, from 32 MB of keys and
-// values on, and one for the others. Both take 16 tokens; more have a third.
+// Attention of few tokens has two kernels on a GPU: one for steps whose tokens see many keys, from 16 or
+// 24 MB of keys and values on, and one for the others. Both take 16 tokens; more have a third.
 // RUN: fusebox-opt %s --select-kernels=targets=cuda:sm_90a | FileCheck %s
 // RUN: fusebox-opt %s --select-kernels=targets=cuda:sm_90a | fusebox-opt | FileCheck %s
 
 // CHECK-DAG: plan.kernel @[[LONG:attention_stream[^ ]*]] = "attention_stream"
 // CHECK-DAG: plan.kernel @[[SHORT:attention_decode[^ ]*]] = "attention_decode"
 // CHECK-DAG: plan.kernel @[[MANY:attention_prefill[^ ]*]] = "attention_prefill"
-// CHECK: plan.call "attn" rows tokens [#plan.variant<@[[LONG]] up_to 16 from_keys 131072 grid
+// CHECK: plan.call "attn" rows tokens [#plan.variant<@[[LONG]] up_to 16 from_keys 98304 grid
 // CHECK-SAME: #plan.variant<@[[SHORT]] up_to 16 grid
 // CHECK-SAME: #plan.variant<@[[MANY]] grid
 

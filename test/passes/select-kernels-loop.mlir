@@ -11,7 +11,7 @@
 // CHECK: plan.kernel @[[LOOP:decode_loop[^ ]*]] = "decode_loop" {arguments = 18 : i64, {{.*}} blocks = 132 : i64, {{.*}} layers = 2 : i64, {{.*}} place0 = 0 : i64, place1 = 5 : i64, place10 = 0 : i64, place11 = 12 : i64, place12 = 13 : i64, place13 = 14 : i64, place14 = 0 : i64, place15 = 15 : i64, place16 = 16 : i64, place17 = 17 : i64, place18 = 4 : i64, place19 = 0 : i64, place2 = 6 : i64, place3 = 7 : i64, place4 = 8 : i64, place5 = 9 : i64, place6 = 10 : i64, place7 = 11 : i64, place8 = 0 : i64, place9 = 0 : i64, {{.*}}} parts [@[[QKV]], @[[HEADS]], @[[ATTENTION]], @[[OUT:linear_skinny[^ ]*]], @[[GLU:linear_skinny[^ ]*]], @[[DOWN:linear_skinny[^ ]*]]] on @target {block_threads = 384 : i64
 
 // Every call of the body has a loop variant, the last one the kernel's; behind it stands what it had: nothing or a merged
-// kernel, then its own. Where attention has another kernel for many keys, the loop ends.
+// kernel, then its own. The loop is for steps whose keys and values take less than 32 MB a layer.
 // CHECK: plan.loop @decoder layers 0 to 1 (%h = %embed
 // CHECK-NEXT: plan.call "attn_norm" rows tokens [#plan.variant<@norm.128 up_to 1 below_keys [[KEYS:[0-9]+]] loop grid[<0>]>, #plan.variant<@norm.128 up_to 4 grid[<0>]>, #plan.variant<@norm.128 up_to 4 grid[<1 x tokens
 // CHECK-NEXT: plan.call "q" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
@@ -22,7 +22,7 @@
 // CHECK-NEXT: plan.call "q_rope" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // CHECK-NEXT: plan.call "k_rope" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // CHECK-NEXT: plan.call "kv_write" rows tokens [#plan.variant<@[[HEADS]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[HEADS]] up_to 4 grid[<1 x tokens
-// CHECK-NEXT: plan.call "attn" rows tokens [#plan.variant<@[[STREAM]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[STREAM]] up_to 16 from_keys [[KEYS]] grid[<264>]>, #plan.variant<@[[ATTENTION]] up_to 16 grid[<396>]>
+// CHECK-NEXT: plan.call "attn" rows tokens [#plan.variant<@[[STREAM]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[STREAM]] up_to 16 from_keys 98304 grid[<264>]>, #plan.variant<@[[ATTENTION]] up_to 16 grid[<396>]>
 // CHECK-NEXT: plan.call "o" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
 // CHECK-NEXT: plan.call "h" rows tokens [#plan.variant<@[[OUT]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OUT]] up_to 4 grid[<{{[1-9]}}
 // CHECK-NEXT: plan.call "mlp_norm" rows tokens [#plan.variant<@[[OWN:[^ ]+]] up_to 1 below_keys [[KEYS]] loop grid[<0>]>, #plan.variant<@[[OWN]] up_to 4 grid[<0>]>
