@@ -163,9 +163,6 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
     findItem(at);
   }
 
-  /// Items of the step.
-  __device__ __forceinline__ int items() const { return __reduce_add_sync(0xffffffffu, slots * rowSplits); }
-
   /// The page of the item's next block.
   __device__ __forceinline__ int blockPage(const Item &item) const {
     const int sequence = ofRow(rowSequence, item.row);

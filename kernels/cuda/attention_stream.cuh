@@ -168,9 +168,11 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   // free again.
   static constexpr int spansThere = 1, spansRead = 3;
   static __device__ __forceinline__ void meet(int barrier) {
+    __syncwarp();
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
   }
   static __device__ __forceinline__ void announce(int barrier) {
+    __syncwarp();
     asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "n"(threads) : "memory");
   }
 
@@ -325,14 +327,11 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   __device__ __forceinline__ void join() const {
     constexpr int together = 4; // records, when they are announced
     waitForInputs();
-    const int items = Split::items();
-    int count = 0, written = 0, unit = 0;
-    for (Cursor here = Split::firstItem(); here.there; Split::nextItem(here), ++count) {
-      const int buffer = count % 2;
+    int buffer = 0, written = 0, unit = 0;
+    for (Cursor here = Split::firstItem(); here.there; Split::nextItem(here), buffer ^= 1) {
       meet(spansThere + buffer);
       joinSpans(here.item, shared.spans[buffer]);
-      if (int(blockIdx.x + (count + 2) * gridDim.x) < items) // else nobody needs their place
-        announce(spansRead + buffer);
+      announce(spansRead + buffer);
       if (here.item.splits > 1 && lane == written++)
         unit = here.item.row * slots + here.item.slot;
       if (written == together) {
@@ -371,7 +370,8 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
         started = askStarted();
     };
     prepare();
-    for (int count = 0; here.there; ++count) {
+    int count = 0;
+    for (; here.there; ++count) {
       const int position = here.item.position, end = here.item.end;
       Running run;
       for (int key = here.item.key; key < end; key += 32)
@@ -384,6 +384,9 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
       announce(spansThere + count % 2);
     }
     joinPieces(started);
+    // Only now: the last spans are read while pieces are joined.
+    for (int left = max(count - 2, 0); left < count; ++left)
+      meet(spansRead + left % 2);
   }
 
   /// 32 keys from the ring.

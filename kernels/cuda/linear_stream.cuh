@@ -1,5 +1,5 @@
-// y = x W^T for 1 to 16 rows of x at the speed of memory, on tensor cores, for matrices that take long
-// (logits).
+// y = x W^T for 1 to 16 rows of x at the speed of memory, on tensor cores, for matrices that take long or
+// have long rows (logits, products of large models).
 //
 // Every block computes an equal share of the output rows. One warp of it streams their weights into a ring of
 // stages in shared memory, from before the kernel's input is ready (waitForInputs) to the end without pause;
