@@ -29,7 +29,7 @@ void addSelectionCases(std::vector<Case> &cases);
 /// Timings, each beside the floor that memory bandwidth sets. `multiprocessors` shapes the kernels as for a
 /// run.
 void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors);
-void addDecodeCases(std::vector<Case> &cases, unsigned multiprocessors);
+void addDecodeCases(std::vector<Case> &cases, const std::string &chip, unsigned multiprocessors);
 void addPrefillSpeedCases(std::vector<Case> &cases);
 void addSelectionSpeedCases(std::vector<Case> &cases);
 

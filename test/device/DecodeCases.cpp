@@ -192,9 +192,8 @@ Case decodeCase(const ModelShape &m, int rows, int context, unsigned multiproces
 }
 
 /// All layers in one launch: by itself and within a step.
-Case loopCase(const ModelShape &m, int context, unsigned multiprocessors) {
+Case loopCase(const ModelShape &m, int context, const cuda::KernelRequest &loop, unsigned multiprocessors) {
   std::string name = std::string(m.name) + " all layers in one launch, 1 x " + std::to_string(context);
-  cuda::KernelRequest loop = decodeLoop(m, layerKernels(m, multiprocessors));
   std::vector<cuda::KernelRequest> kernels = decodeKernels(m, 1, context, multiprocessors);
   kernels.push_back(loop);
   return {name, kernels, [&m, context, name, loop](Gpu &gpu) {
@@ -217,12 +216,18 @@ Case loopCase(const ModelShape &m, int context, unsigned multiprocessors) {
 
 } // namespace
 
-void addDecodeCases(std::vector<Case> &cases, unsigned multiprocessors) {
+void addDecodeCases(std::vector<Case> &cases, const std::string &chip, unsigned multiprocessors) {
   for (const ModelShape &model : modelShapes)
     cases.push_back(decodeCase(model, 1, 128, multiprocessors));
+  // Where there is such a kernel, and room for all its blocks.
+  const cuda::Chip *known = cuda::findChip(chip);
   for (const ModelShape &model : modelShapes)
-    for (int context : {120, 2000})
-      cases.push_back(loopCase(model, context, multiprocessors));
+    if (known && multiprocessors >= known->multiprocessors) {
+      cuda::KernelRequest loop = decodeLoop(model, layerKernels(model, known->multiprocessors), *known);
+      for (int context : {120, 2000})
+        if (!loop.shape.empty())
+          cases.push_back(loopCase(model, context, loop, multiprocessors));
+    }
   cases.push_back(decodeCase(modelShapes[0], 1, 4096, multiprocessors));
   for (int rows : {4, 8, 16})
     cases.push_back(decodeCase(modelShapes[0], rows, 128, multiprocessors));

@@ -4,7 +4,6 @@
 #include "test/device/Case.h"
 #include "test/device/Chain.h"
 
-#include "kernels/cuda/DecodeLoopShapes.h"
 #include "kernels/cuda/Variants.h"
 
 #include <algorithm>

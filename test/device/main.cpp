@@ -77,10 +77,10 @@ std::vector<Case> checkCases() {
   return cases;
 }
 
-std::vector<Case> benchCases(unsigned multiprocessors) {
+std::vector<Case> benchCases(const std::string &chip, unsigned multiprocessors) {
   std::vector<Case> cases;
   addBandwidthCases(cases, multiprocessors);
-  addDecodeCases(cases, multiprocessors);
+  addDecodeCases(cases, chip, multiprocessors);
   addPrefillSpeedCases(cases);
   addSelectionSpeedCases(cases);
   return cases;
@@ -135,7 +135,7 @@ int main(int argc, char **argv) {
       std::fputs(usage, stderr);
       return 10;
     }
-    std::vector<Case> cases = checkCases(), timed = benchCases(chip->multiprocessors);
+    std::vector<Case> cases = checkCases(), timed = benchCases(chip->name, chip->multiprocessors);
     cases.insert(cases.end(), timed.begin(), timed.end());
     return compileAll(options, cases);
   }
@@ -146,7 +146,7 @@ int main(int argc, char **argv) {
               double(gpu.info.l2Bytes) / 1e6);
   int failures = options.check ? runAll(gpu, checkCases(), options) : 0;
   if (options.bench)
-    failures += runAll(gpu, benchCases(gpu.multiprocessors), options);
+    failures += runAll(gpu, benchCases(gpu.info.chip(), gpu.multiprocessors), options);
   std::printf("%s\n", failures ? (std::to_string(failures) + " cases FAILED").c_str() : "all cases passed");
   return failures ? 1 : 0;
 }
