@@ -89,10 +89,8 @@ std::optional<Shape> decodeLoopShapeFor(std::span<const Shape> parts, int64_t la
                {"ownBytes", double(own)}};
 }
 
-uint32_t decodeLoopBelowKeys(const Shape &attention) {
-  return keysIn(32 << 20,
-                attention); // attention_stream is faster over more of them, and all else matters less
-}
+// Over more of them attention_stream is faster, and all else matters less.
+uint32_t decodeLoopBelowKeys(const Shape &attention) { return keysIn(32 << 20, attention); }
 
 void decodeLoopGrid(const Shape &shape, unsigned, plan::GridDim (&grid)[3]) {
   grid[0] = {plan::Extent::Fixed, 1, uint32_t(shapeInteger(shape, "blocks"))};

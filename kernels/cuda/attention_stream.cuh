@@ -48,9 +48,10 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   __device__ __forceinline__ void findBlock() {
     while (ahead.there && ahead.item.key >= ahead.item.end)
       Split::nextItem(ahead);
-    if (ahead.there)
-      page = Split::blockPage(ahead.item),
+    if (ahead.there) {
+      page = Split::blockPage(ahead.item);
       inPage = u32(KvLayout<S>::key(0, ahead.item.kvHead, ahead.item.key % kvPageTokens));
+    }
   }
 
   /// Byte offset of columns [8 chunk, 8 chunk + 8) of a row in a unit: as in the cache (KvLayout::column).

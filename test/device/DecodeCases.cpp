@@ -221,11 +221,11 @@ void addDecodeCases(std::vector<Case> &cases, const std::string &chip, unsigned 
     cases.push_back(decodeCase(model, 1, 128, multiprocessors));
   // Where there is such a kernel, and room for all its blocks.
   const cuda::Chip *known = cuda::findChip(chip);
-  for (const ModelShape &model : modelShapes)
-    if (known && multiprocessors >= known->multiprocessors) {
+  if (known && multiprocessors >= known->multiprocessors)
+    for (const ModelShape &model : modelShapes) {
       cuda::KernelRequest loop = decodeLoop(model, layerKernels(model, known->multiprocessors), *known);
-      for (int context : {120, 2000})
-        if (!loop.shape.empty())
+      if (!loop.shape.empty())
+        for (int context : {120, 2000})
           cases.push_back(loopCase(model, context, loop, multiprocessors));
     }
   cases.push_back(decodeCase(modelShapes[0], 1, 4096, multiprocessors));
