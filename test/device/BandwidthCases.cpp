@@ -1,5 +1,5 @@
-// What memory gives: the fastest plain read (the floor of everything else), products with rotated weights in
-// a graph, decode attention over a large cache.
+// What memory gives: the fastest plain read (the floor of everything else), launches that only read, products
+// with rotated weights in a graph, decode attention over a large cache.
 #include "support/DType.h"
 #include "test/device/ModelShapes.h"
 
@@ -9,8 +9,9 @@ namespace fusebox::gputest {
 
 double measuredBandwidth = 0;
 
-const char *const readKernelName = "read_memory";
-const char *const readKernelSource = R"cuda(
+namespace {
+
+const char *const readMemory = R"cuda(
 extern "C" __global__ void __launch_bounds__(512, 4) read_memory(const uint4 *data, unsigned long long count, unsigned *out) {
   const unsigned long long stride = (unsigned long long)gridDim.x * blockDim.x;
   unsigned sum = 0;
@@ -30,6 +31,36 @@ extern "C" __global__ void __launch_bounds__(512, 4) read_memory(const uint4 *da
 }
 )cuda";
 
+/// A product without the product: a block requests up to 48 KB, waits for its predecessor, reads what that
+/// wrote, and writes.
+const char *const readShare = R"cuda(
+extern "C" __global__ void __launch_bounds__(512) read_share(const uint4 *data, unsigned perThread, const unsigned *input, unsigned *output) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+  uint4 v[6] = {};
+#pragma unroll
+  for (int j = 0; j < 6; ++j)
+    if (j < perThread)
+      asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                   : "=r"(v[j].x), "=r"(v[j].y), "=r"(v[j].z), "=r"(v[j].w)
+                   : "l"(data + (size_t(blockIdx.x) * perThread + j) * 512 + threadIdx.x));
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+  unsigned sum = __ldcg(input + threadIdx.x);
+#pragma unroll
+  for (int j = 0; j < 6; ++j)
+    sum ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+  if (threadIdx.x < 8)
+    output[blockIdx.x * 8 + threadIdx.x] = sum;
+}
+)cuda";
+
+} // namespace
+
+const std::vector<PlainKernel> plainKernels = {{"read_memory", readMemory}, {"read_share", readShare}};
+
 namespace {
 
 using cuda::KernelRequest;
@@ -39,7 +70,7 @@ Case readCase() {
             const size_t bytes = size_t(4) << 30;
             Memory data = gpu.allocate(bytes), out = gpu.allocate(4);
             fillRandom(gpu, data);
-            cuda::Function read = gpu.kernelFromSource(readKernelName, readKernelSource);
+            cuda::Function read = gpu.kernelFromSource("read_memory", readMemory);
             gpu.dependentLaunch = false;
             double best = 0;
             for (unsigned blocks : {2u, 4u}) {
@@ -70,6 +101,46 @@ Case readCase() {
 /// of a graph, which a whole decode step has once, does not count.
 int launchesPerGraph(double bytes, int operands) {
   return operands * std::max(1, int(std::min(2e9 / bytes, 500.0) / operands));
+}
+
+/// The most that a launch of so many bytes can reach in a graph: it reads them, and waits for its
+/// predecessor.
+Case launchCase(double megabytes) {
+  char name[48];
+  std::snprintf(name, sizeof name, "launches that read %.1f MB", megabytes);
+  return {name, {}, [megabytes, name = std::string(name)](Gpu &gpu) {
+            constexpr size_t vectorBytes = 512 * 16;
+            size_t blocks = 0, perThread = 7;
+            while (perThread > 6) {
+              blocks += gpu.multiprocessors;
+              perThread = (size_t(megabytes * 1e6) / blocks + vectorBytes / 2) / vectorBytes;
+            }
+            const size_t bytes = blocks * perThread * vectorBytes;
+            const int instances = int(size_t(1e9) / bytes);
+            Memory weights = gpu.allocate(bytes * size_t(instances)), vectors = gpu.allocate(size_t(1) << 20);
+            fillRandom(gpu, weights);
+            fillRandom(gpu, vectors);
+            cuda::Function read = gpu.kernelFromSource("read_share", readShare);
+            const int launches = launchesPerGraph(double(bytes), instances);
+            double ms = gpu.timeGraph(
+                name,
+                [&] {
+                  for (int i = 0; i < launches; ++i) {
+                    cuda::DevicePtr from = weights.address + bytes * size_t(i % instances),
+                                    input = vectors.address + size_t(i % 2) * (vectors.bytes / 2),
+                                    output = vectors.address + size_t((i + 1) % 2) * (vectors.bytes / 2);
+                    unsigned count = unsigned(perThread);
+                    void *parameters[] = {&from, &count, &input, &output};
+                    gpu.launchRaw(read, unsigned(blocks), 1, 512, parameters);
+                  }
+                },
+                4);
+            char text[96];
+            std::snprintf(text, sizeof text, "%6.2f us each for %.1f MB, %4.0f GB/s, %5.1f%% of bandwidth",
+                          ms * 1e3 / launches, double(bytes) / 1e6, double(bytes) * launches / ms / 1e6,
+                          100 * double(bytes) * launches / ms * 1e3 / measuredBandwidth);
+            return Outcome{true, text};
+          }};
 }
 
 /// All layers' instances of one product as one graph: weights rotate through more memory than the cache
@@ -177,6 +248,8 @@ Case attentionCase(const ModelShape &model, int batch, int context, int pools) {
 
 void addBandwidthCases(std::vector<Case> &cases, unsigned multiprocessors) {
   cases.push_back(readCase());
+  for (double megabytes : {4.3, 6.5, 8.7, 13.0, 23.8})
+    cases.push_back(launchCase(megabytes));
   for (const ModelShape &model : modelShapes) {
     std::string name = model.name;
     cases.push_back(productCase(name + " q k v", queryKeyValue(model, 1, multiprocessors), model.layers));

@@ -36,8 +36,10 @@ void addSelectionSpeedCases(std::vector<Case> &cases);
 /// Bytes a second of the fastest read of memory in this run (addBandwidthCases sets it).
 extern double measuredBandwidth;
 
-/// The kernel that the bandwidth case reads memory with.
-extern const char *const readKernelName;
-extern const char *const readKernelSource;
+/// Kernels of the cases that are not the product's.
+struct PlainKernel {
+  std::string name, source;
+};
+extern const std::vector<PlainKernel> plainKernels;
 
 } // namespace fusebox::gputest

@@ -88,7 +88,9 @@ std::vector<Case> benchCases(const std::string &chip, unsigned multiprocessors) 
 
 /// Compiles the kernels of all cases into the folder, on all cores.
 int compileAll(const Options &options, const std::vector<Case> &cases) {
-  std::vector<std::pair<std::string, std::string>> kernels = {{readKernelName, readKernelSource}};
+  std::vector<std::pair<std::string, std::string>> kernels;
+  for (const PlainKernel &kernel : plainKernels)
+    kernels.push_back({kernel.name, kernel.source});
   for (const Case &c : cases)
     for (const cuda::KernelRequest &request :
          c.name.find(options.filter) == std::string::npos ? std::vector<cuda::KernelRequest>() : c.kernels)
