@@ -32,7 +32,7 @@ struct Sink {
 };
 } // namespace
 
-void cli::EmitFlags::add(CLI::App &command) {
+CLI::Option *cli::EmitFlags::add(CLI::App &command) {
   auto *emit =
       command
           .add_option("--emit", form,
@@ -41,6 +41,7 @@ void cli::EmitFlags::add(CLI::App &command) {
           ->check(CLI::IsMember({"cuda", "ptx", "cubin", "sass"}));
   command.add_option("--kernel", kernel, "only this kernel (a name from inspect --show kernels)")
       ->needs(emit);
+  return emit;
 }
 
 void cli::EmitFlags::run(const std::string &model, const CompileFlags &flags,

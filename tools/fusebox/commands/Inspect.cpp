@@ -10,14 +10,14 @@ using nlohmann::ordered_json;
 namespace {
 struct InspectCommand {
   cli::CompileFlags flags;
-  std::string model, phase, assembly;
+  std::string model, phase, assembly, output;
   std::vector<std::string> sections = {"model", "memory", "kernels", "weights", "remarks", "metadata"};
   bool json = false, verdicts = false;
   cli::EmitFlags emit;
 
   void run() const {
     if (emit.asked())
-      return emit.run(model, flags, "-");
+      return emit.run(model, flags, output);
     fusebox_compile_options options = flags.options();
     char *text = nullptr;
     if (!phase.empty())
@@ -110,7 +110,8 @@ void cli::addInspectCommand(CLI::App &app) {
   auto *assembly = sub.add_option("--asm", command->assembly,
                                   "print the machine code of a kernel (a name from --show kernels)");
   phase->excludes(assembly);
-  command->emit.add(sub);
+  CLI::Option *emit = command->emit.add(sub);
+  sub.add_option("-o,--output", command->output, "with --emit: a folder")->needs(emit);
   sub.add_option("--show", command->sections,
                  "which parts: model, memory, kernels, weights (with recipes), remarks, metadata (how it was "
                  "compiled)")
