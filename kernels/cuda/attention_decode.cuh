@@ -56,17 +56,18 @@ template <class S> struct AttentionDecode : AttentionFragments<S> {
 
   /// Joins the warps' spans in order; writes the result, or the split's record.
   __device__ __forceinline__ void joinSpans(const Item &item) const {
-    for (int i = threadIdx.x; i < item.headCount * S::headDim; i += blockDim.x) {
+    for (int i = threadIdx.x * 2; i < item.headCount * S::headDim; i += blockDim.x * 2) {
       const int head = i / S::headDim, d = i % S::headDim;
-      float top, sum, value;
-      Fragments::joinElement(shared, head, d, top, sum, value);
+      float top, sum;
+      const float2 value = Fragments::joinColumns(shared, head, d, top, sum);
       if (item.splits == 1) {
-        store<S::type>(args.p[0], (u64(item.row) * S::heads + item.firstHead + head) * S::headDim + d,
-                       __fdividef(value, sum));
+        const u64 at = (u64(item.row) * S::heads + item.firstHead + head) * S::headDim + d;
+        *reinterpret_cast<u32 *>(static_cast<u16 *>(args.p[0]) + at) =
+            packBf16(__fdividef(value.x, sum), __fdividef(value.y, sum));
         continue;
       }
       float *to = scratch(item, head, item.split - item.firstSplit);
-      to[2 + d] = value;
+      *reinterpret_cast<float2 *>(to + 2 + d) = value;
       if (d == 0)
         to[0] = top, to[1] = sum;
     }

@@ -17,27 +17,35 @@ template <class S, int ItemHeads = 8> struct AttentionFragments : AttentionSplit
     uint4 k[4][chunks], v[2][4][halves];
   };
 
+  // Rows have their columns in an order that repeats every 64 columns and 8 rows (KvLayout::column): few
+  // places are computed, the others are constant distances from them.
+
   /// Keys of a block; load(i) gives 8 elements, i counted from the block's first key.
   template <class Load> __device__ __forceinline__ void loadKeys(Block &block, Load load) const {
+    const int row = g * S::headDim,
+              place[2] = {row + KvLayout<S>::column(g, t * 8), row + KvLayout<S>::column(g, 32 + t * 8)};
 #pragma unroll
     for (int c = 0; c < chunks; ++c)
 #pragma unroll
       for (int n = 0; n < 4; ++n)
-        block.k[n][c] = load((n * 8 + g) * S::headDim + KvLayout<S>::column(g, c * 32 + t * 8));
+        block.k[n][c] = load(place[c % 2] + c / 2 * 64 + n * 8 * S::headDim);
   }
 
   /// Values of keys 2t, 2t+1, 2t+8, 2t+9 of half block b, i counted from the block's first value; keys that
   /// the token does not see read as 0.
   template <class Load>
   __device__ __forceinline__ void loadValues(Block &block, int b, int key, int position, Load load) const {
+    int place[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      place[i] = (2 * t + i) * S::headDim + KvLayout<S>::column(2 * t + i, g * 8);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int at = 2 * t + (i & 1) + (i >> 1) * 8;
+      const int first = 16 * b + i / 2 * 8; // rows 2t and 2t + 1 from here
+      const bool seen = key + first + 2 * t + i % 2 <= position;
 #pragma unroll
       for (int h = 0; h < halves; ++h)
-        block.v[b][i][h] = key + 16 * b + at <= position
-                               ? load((16 * b + at) * S::headDim + KvLayout<S>::column(at, h * 64 + g * 8))
-                               : uint4{0, 0, 0, 0};
+        block.v[b][i][h] = seen ? load(place[i % 2] + first * S::headDim + h * 64) : uint4{0, 0, 0, 0};
     }
   }
 
@@ -78,25 +86,30 @@ template <class S, int ItemHeads = 8> struct AttentionFragments : AttentionSplit
     if (t == 0)
       spans.maximum[warp][g] = run.maximum, spans.sum[warp][g] = run.sum;
 #pragma unroll
-    for (int j = 0; j < halves * 4; ++j) {
-      const int d = j / 4 * 64 + g * 8 + j % 4;
-      if (2 * t < heldHeads)
-        spans.values[warp][2 * t][d] = run.values[j][0], spans.values[warp][2 * t][d + 4] = run.values[j][2];
-      if (2 * t + 1 < heldHeads)
-        spans.values[warp][2 * t + 1][d] = run.values[j][1],
-                                   spans.values[warp][2 * t + 1][d + 4] = run.values[j][3];
-    }
+    for (int i = 0; i < 2; ++i)
+      if (2 * t + i < heldHeads)
+#pragma unroll
+        for (int j = 0; j < halves * 4; j += 4) {
+          float4 *values = reinterpret_cast<float4 *>(spans.values[warp][2 * t + i] + j * 16 + g * 8);
+          values[0] =
+              float4{run.values[j][i], run.values[j + 1][i], run.values[j + 2][i], run.values[j + 3][i]};
+          values[1] = float4{run.values[j][i + 2], run.values[j + 1][i + 2], run.values[j + 2][i + 2],
+                             run.values[j + 3][i + 2]};
+        }
   }
 
-  /// Column d of a head: the spans joined in order.
-  static __device__ __forceinline__ void joinElement(const Spans &spans, int head, int d, float &top,
-                                                     float &sum, float &value) {
+  /// Columns d and d + 1 of a head: the spans joined in order.
+  static __device__ __forceinline__ float2 joinColumns(const Spans &spans, int head, int d, float &top,
+                                                       float &sum) {
     float factor[warps];
     Split::spanFactors(spans, head, factor, top, sum);
-    value = 0.f;
+    float2 value = {0.f, 0.f};
 #pragma unroll
-    for (int w = 0; w < warps; ++w)
-      value = __fmaf_rn(spans.values[w][head][d], factor[w], value);
+    for (int w = 0; w < warps; ++w) {
+      const float2 v = *reinterpret_cast<const float2 *>(spans.values[w][head] + d);
+      value = {__fmaf_rn(v.x, factor[w], value.x), __fmaf_rn(v.y, factor[w], value.y)};
+    }
+    return value;
   }
 };
 

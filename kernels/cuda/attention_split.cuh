@@ -71,7 +71,8 @@ template <class S, int ItemHeads = 8> struct AttentionSplit {
 
   /// Spans of a split, that the warps leave for joining.
   struct Spans {
-    float values[warps][heldHeads][S::headDim], maximum[warps][8], sum[warps][8];
+    __align__(16) float values[warps][heldHeads][S::headDim];
+    float maximum[warps][8], sum[warps][8];
   };
 
   /// The factors by which a head's spans are joined, in order; their maximum, and their sum so joined.

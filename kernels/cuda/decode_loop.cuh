@@ -410,10 +410,11 @@ template <class Given> struct DecodeLoop {
       multiply<Qkv>(input, layer == 0, args[argQkvGain]);
       if (finishes<Qkv>())
         finishQkv(args);
+      attention(warp / 4).awaitGains();
       barrier(); // what other warps do next would delay those that finish outputs
       forget();
       attention(warp / 4).run(ring, {set + pairsQkv, set + pairsAttention, otherSet + pairsAttention,
-                                     args[argPool], stepNumber * S::layers + layer + 1});
+                                     args + argPool, stepNumber * S::layers + layer + 1});
       multiply<Out>(set + pairsAttention, false, nullptr);
       if (finishes<Out>()) {
         const u32 pair = finishResidual<Out>(residual, args[argBiasO]);

@@ -13,13 +13,16 @@ namespace fusebox {
 template <class S> struct LoopAttention {
   using Shape = typename S::Part2;
   using Heads = typename S::Part1;
-  using Prepare = PrepareHeadVectors<Heads>;
+  /// A warp takes a head, so that it is ready soon.
+  static constexpr int laneColumns = Heads::headDim / 32, words = laneColumns / 2;
+  using Prepare = PrepareHeadVectors<Heads, laneColumns>;
   /// Few heads an item: there are blocks enough, and each ends sooner.
   using Fragments = AttentionFragments<Shape, 2>;
   using Split = typename Fragments::Split;
   using Item = typename Split::Item;
   static constexpr int headDim = Shape::headDim, columns = Shape::heads * headDim, threads = 128,
                        held = Split::heldHeads, maxSplits = Split::maxSplits, record = headDim + 2;
+  static_assert(held + 2 <= 4, "a warp for each query, the key and the value");
   static_assert(Prepare::fits && Heads::type == dtBF16 && Shape::type == dtBF16 &&
                     (!Heads::norm || Heads::gainType == dtBF16),
                 "heads of 64 or 128 columns");
@@ -47,17 +50,11 @@ template <class S> struct LoopAttention {
   struct Layer {
     const u32 *qkv;   ///< q, k, v: pairs, exchanged
     u32 *out, *other; ///< pairs of this step, and their places of the next
-    void *pool;
+    void *const *pool; ///< where its address lies
     u32 number; ///< of this exchange of split records
   };
 
   //===-- Heads ---===//
-
-  static __device__ __forceinline__ void copy8(float (&to)[8], const float *from) {
-#pragma unroll
-    for (int e = 0; e < 8; ++e)
-      to[e] = from[e];
-  }
 
   /// What does not change from layer to layer. Once in a step, before run().
   __device__ __forceinline__ void begin(const void *angles) const {
@@ -66,7 +63,7 @@ template <class S> struct LoopAttention {
       shared.angles[i] = load<Heads::anglesType>(angles, i);
   }
 
-  /// Requests the gains that a layer's items need.
+  /// Requests the gains that a layer's items need; they are there behind awaitGains() and a barrier.
   __device__ __forceinline__ void prefetch(const void *gainQ, const void *gainK) const {
     constexpr int vectors = headDim / 8;
     const int i = thread();
@@ -79,6 +76,7 @@ template <class S> struct LoopAttention {
     }
     commitCopies();
   }
+  __device__ __forceinline__ void awaitGains() const { waitCopies<0>(); }
 
   /// Items of the step.
   __device__ __forceinline__ int items() const { return Split::slots * splits; }
@@ -94,109 +92,116 @@ template <class S> struct LoopAttention {
     return item;
   }
 
-  /// Waits for an item's queries, and for the key and the value of the token if it sees them; leaves all in
-  /// shared memory, and the new key and value in the cache.
-  __device__ __forceinline__ void prepareHeads(const Layer &layer, const Item &item, bool isNewest) const {
-    constexpr int lanes = Prepare::lanes, atOnce = threads / lanes;
-    const int own = lane % lanes, column = own * 8;
-    const int angle = Heads::interleaved ? own * 4 : own % (lanes / 2) * 8;
-    const int count = item.headCount + (isNewest ? 2 : 0);
-#pragma unroll 1
-    for (int from = 0; from < count; from += atOnce) {
-      const int index = from + warp * (32 / lanes) + lane / lanes;
-      const bool isKey = index == item.headCount, isValue = index == item.headCount + 1;
-      const int head = isKey                    ? Heads::heads + item.kvHead
-                       : isValue                ? Heads::heads + Heads::kvHeads + item.kvHead
-                       : index < item.headCount ? item.firstHead + index
-                                                : item.firstHead;
-      uint4 bits[1];
-      awaitVectors(bits, [&](int) { return layer.qkv + (head * headDim + column) / 2; });
-      invert(bits);
-      const u32 pairs[4] = {bits[0].x, bits[0].y, bits[0].z, bits[0].w};
-      float v[8], cosine[8], sine[8];
-#pragma unroll
-      for (int e = 0; e < 4; ++e)
-        v[2 * e] = bf16Low(pairs[e]), v[2 * e + 1] = bf16High(pairs[e]);
-      if constexpr (Heads::norm) {
-        const uint4 bitsOfGain = *reinterpret_cast<const uint4 *>(shared.gains[isKey] + column);
-        const u32 gains[4] = {bitsOfGain.x, bitsOfGain.y, bitsOfGain.z, bitsOfGain.w};
-        float gain[8];
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          gain[2 * e] = bf16Low(gains[e]), gain[2 * e + 1] = bf16High(gains[e]);
-        Prepare::norm(v, gain);
-      }
-      copy8(cosine, shared.angles + angle);
-      copy8(sine, shared.angles + headDim / 2 + angle);
-      Prepare::rotateColumns(v, cosine, sine, own);
-      const uint4 turned = {packBf16(v[0], v[1]), packBf16(v[2], v[3]), packBf16(v[4], v[5]),
-                            packBf16(v[6], v[7])};
-      if (index >= count)
-        continue;
-      const uint4 result = isValue ? bits[0] : turned;
-      u16 *to = isKey ? shared.key : isValue ? shared.value : shared.query[index];
-      *reinterpret_cast<uint4 *>(to + column) = result;
-      if ((!isKey && !isValue) || item.slot % Split::headGroups != 0)
-        continue; // the first item of a kv head writes
-      const int slot = position % kvPageTokens, page = __ldg(step.blockTable + position / kvPageTokens);
-      const u64 at = KvLayout<Heads>::key(page, item.kvHead, slot) + KvLayout<Heads>::column(slot, column) +
-                     (isValue ? KvLayout<Heads>::valueOffset : 0);
-      *reinterpret_cast<uint4 *>(static_cast<u16 *>(layer.pool) + at) = result;
-    }
+  /// The head, among those of q, k and v, that this warp prepares for an item: a query's, or if the item sees
+  /// the token's own key and value one of theirs. None: -1.
+  __device__ __forceinline__ int ownHead(const Item &item, bool isNewest) const {
+    const int behind = warp - item.headCount;
+    return behind < 0               ? item.firstHead + warp
+           : isNewest && behind < 2 ? Heads::heads + behind * Heads::kvHeads + item.kvHead
+                                    : -1;
+  }
+  __device__ __forceinline__ const u32 *wordsOf(const Layer &layer, int head) const {
+    return layer.qkv + (head * headDim + lane * laneColumns) / 2;
   }
 
-  // The token's own key and value, in row `row` of a block: they were not in the cache when it was copied.
-  __device__ __forceinline__ void insertNewestKey(typename Fragments::Block &block, int row) const {
-    const int g = lane / 4, t = lane % 4;
+  /// Norm and rotation of a head of q or k.
+  __device__ __forceinline__ void turn(u32 (&pairs)[words], bool isKey) const {
+    const int column = lane * laneColumns,
+              angle = Heads::interleaved ? column / 2 : lane % (Prepare::lanes / 2) * laneColumns;
+    float v[laneColumns], cosine[laneColumns], sine[laneColumns];
 #pragma unroll
-    for (int n = 0; n < 4; ++n)
-      if (row == n * 8 + g)
+    for (int i = 0; i < words; ++i)
+      v[2 * i] = bf16Low(pairs[i]), v[2 * i + 1] = bf16High(pairs[i]);
+    if constexpr (Heads::norm) {
+      float gain[laneColumns];
 #pragma unroll
-        for (int c = 0; c < Split::chunks; ++c)
-          block.k[n][c] = *reinterpret_cast<const uint4 *>(shared.key + c * 32 + t * 8);
+      for (int i = 0; i < words; ++i) {
+        const u32 gains = *reinterpret_cast<const u32 *>(shared.gains[isKey] + column + 2 * i);
+        gain[2 * i] = bf16Low(gains), gain[2 * i + 1] = bf16High(gains);
+      }
+      Prepare::norm(v, gain);
+    }
+#pragma unroll
+    for (int i = 0; i < (Heads::interleaved ? words : laneColumns); ++i)
+      cosine[i] = shared.angles[angle + i], sine[i] = shared.angles[headDim / 2 + angle + i];
+    Prepare::rotateColumns(v, cosine, sine, lane);
+#pragma unroll
+    for (int i = 0; i < words; ++i)
+      pairs[i] = packBf16(v[2 * i], v[2 * i + 1]);
   }
-  __device__ __forceinline__ void insertNewestValue(typename Fragments::Block &block, int row) const {
-    const int g = lane / 4, t = lane % 4;
+
+  /// Waits for a head of q, k or v, whose words have been read once; leaves it in shared memory, and a new
+  /// key or value in the cache.
+  __device__ __forceinline__ void prepareHead(const Layer &layer, const Item &item, int head,
+                                              u32 (&pairs)[words]) const {
+    const bool isKey = head >= Heads::heads, isValue = head >= Heads::heads + Heads::kvHeads;
+    awaitWords(pairs, wordsOf(layer, head));
 #pragma unroll
-    for (int b = 0; b < 2; ++b)
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        if (row == 16 * b + 2 * t + (i & 1) + (i >> 1) * 8)
-#pragma unroll
-          for (int h = 0; h < Fragments::halves; ++h)
-            block.v[b][i][h] = *reinterpret_cast<const uint4 *>(shared.value + h * 64 + g * 8);
+    for (int i = 0; i < words; ++i)
+      pairs[i] = ~pairs[i];
+    if (!isValue)
+      turn(pairs, isKey);
+    const int column = lane * laneColumns;
+    auto store = [&](u16 *to) {
+      if constexpr (words == 2)
+        *reinterpret_cast<uint2 *>(to) = uint2{pairs[0], pairs[1]};
+      else
+        *reinterpret_cast<u32 *>(to) = pairs[0];
+    };
+    store((isValue ? shared.value : isKey ? shared.key : shared.query[warp]) + column);
+    if (!isKey || item.slot % Split::headGroups != 0)
+      return; // the first item of a kv head writes
+    int slot = position % kvPageTokens;
+    asm volatile("" : "+r"(slot)); // else the place is computed earlier, when registers are few
+    const int page = __ldg(step.blockTable + position / kvPageTokens);
+    store(static_cast<u16 *>(*layer.pool) + KvLayout<Heads>::key(page, item.kvHead, slot) +
+          KvLayout<Heads>::column(slot, column) + (isValue ? KvLayout<Heads>::valueOffset : 0));
+  }
+
+  /// Puts the token's own key and value into row `row` of this warp's block in the ring: they were not in the
+  /// cache when it was copied.
+  __device__ __forceinline__ void insertNewest(u32 block, int row) const {
+    constexpr int vectors = headDim / 8;
+    const bool isValue = lane / vectors;
+    const int column = lane % vectors * 8;
+    if (lane < 2 * vectors)
+      storeShared(block + (isValue * 32 * headDim + row * headDim + KvLayout<Shape>::column(row, column)) * 2,
+                  *reinterpret_cast<const uint4 *>((isValue ? shared.value : shared.key) + column));
+#if __CUDA_ARCH__ >= 900
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // before a bulk copy writes there
+#endif
+    __syncwarp();
   }
 
   //===-- Items ---===//
 
   static __device__ NumberedValue *recordOf(u32 number, int head, int split);
 
-  /// Columns of the result: threads of two neighbouring columns together.
-  __device__ __forceinline__ void publishColumn(const Layer &layer, int column, float value) const {
-    const float next = __shfl_xor_sync(0xffffffffu, value, 1);
-    if (column % 2 == 0)
-      publishPair(layer.out + column / 2, layer.other + column / 2, packBf16(value, next));
+  /// Columns of the result, two neighbouring ones.
+  __device__ __forceinline__ void publishColumns(const Layer &layer, int column, float x, float y) const {
+    publishPair(layer.out + column / 2, layer.other + column / 2, packBf16(x, y));
   }
 
-  /// Joins the warps' spans; publishes the result, or the split's record.
+  /// Joins the warps' spans; publishes the result, or the split's record. Two columns a thread.
   __device__ __forceinline__ void joinSpans(const Layer &layer, const Item &item) const {
-    constexpr int atOnce = threads / headDim;
-    const int d = thread() % headDim;
+    constexpr int perHead = headDim / 2, atOnce = threads / perHead;
+    const int d = thread() % perHead * 2;
 #pragma unroll
     for (int first = 0; first < held; first += atOnce) {
-      const int head = first + thread() / headDim;
+      const int head = first + thread() / perHead;
       if (head >= item.headCount) // all lanes of a warp
         continue;
-      float top, sum, value;
-      Fragments::joinElement(shared, head, d, top, sum, value);
+      float top, sum;
+      const float2 value = Fragments::joinColumns(shared, head, d, top, sum);
       if (splits == 1) {
-        publishColumn(layer, (item.firstHead + head) * headDim + d, __fdividef(value, sum));
+        publishColumns(layer, (item.firstHead + head) * headDim + d, __fdividef(value.x, sum),
+                       __fdividef(value.y, sum));
         continue;
       }
       NumberedValue *to = recordOf(layer.number, item.firstHead + head, item.split - item.firstSplit);
-      publishValue(to + 2 + d, value, layer.number);
+      publishValues(to + 2 + d, value, layer.number);
       if (d == 0)
-        publishValue(to, top, layer.number), publishValue(to + 1, sum, layer.number);
+        publishValues(to, {top, sum}, layer.number);
     }
   }
 
@@ -226,7 +231,6 @@ template <class S> struct LoopAttention {
   /// Reads the keys of this warp's next block in the ring.
   __device__ __forceinline__ void readKeys(const LoopRing<S> &ring, const Fragments &fragments,
                                            typename Fragments::Block &block) const {
-    ring.await(0, Split::warps);
     const u32 from = ring.address(warp);
     fragments.loadKeys(block, [&](int i) { return loadShared(from + i * 2); });
   }
@@ -239,19 +243,14 @@ template <class S> struct LoopAttention {
       fragments.loadValues(block, b, key, position, [&](int i) { return loadShared(from + i * 2); });
   }
 
-  /// Adds a block of keys, which `block` has, and its values to what a span gives so far.
+  /// Adds a block's keys, which `block` has, and values to what a span gives so far.
   __device__ __forceinline__ void addBlock(const LoopRing<S> &ring, const Fragments &fragments,
                                            typename Split::Running &run, const uint4 (&q)[Split::chunks],
                                            typename Fragments::Block &block, int key) const {
     float s[4][4] = {};
     u32 p[4];
-    const int newest = position - key; // its row, if the block has it
-    if (newest < 32)
-      insertNewestKey(block, newest);
     fragments.scores(s, q, block, key, position);
     readValues(ring, fragments, block, key);
-    if (newest < 32)
-      insertNewestValue(block, newest);
     fragments.weigh(run, s, p);
 #pragma unroll
     for (int b = 0; b < 2; ++b)
@@ -262,9 +261,18 @@ template <class S> struct LoopAttention {
     const Args args = {};
     const Fragments fragments{{args, step, warp}};
     Item item = itemAt(fragments, index);
+    // The first reading of q, k and v is on its way while keys are read.
+    const int head = ownHead(item, item.split - item.firstSplit == splits - 1);
+    u32 pairs[words];
+    if (head >= 0)
+      loadWords(pairs, wordsOf(layer, head));
     typename Fragments::Block block;
-    prepareHeads(layer, item, item.split - item.firstSplit == splits - 1);
-    readKeys(ring, fragments, block); // earlier there were too few registers
+    ring.await(0, Split::warps);
+    const bool early = position - item.key >= 32; // the first block lacks nothing
+    if (early)
+      readKeys(ring, fragments, block);
+    if (head >= 0)
+      prepareHead(layer, item, head, pairs);
     barrier();
     const int g = lane / 4, t = lane % 4;
     uint4 q[Split::chunks];
@@ -278,9 +286,15 @@ template <class S> struct LoopAttention {
 #pragma unroll 1
     for (int i = 0; i < blocks; ++i, item.key += 32) {
       if (i > 0)
-        readKeys(ring, fragments, block);
-      if (item.key < item.end)
+        ring.await(0, Split::warps);
+      if (item.key < item.end) {
+        const int newest = position - item.key; // its row, if the block has it
+        if (newest < 32)
+          insertNewest(ring.address(warp), newest);
+        if (i > 0 || !early)
+          readKeys(ring, fragments, block);
         addBlock(ring, fragments, run, q, block, item.key);
+      }
       ring.release(Split::warps);
     }
     fragments.storeSpan(shared, run);
@@ -329,16 +343,19 @@ template <class S> struct LoopAttention {
         break;
       awaitValues(value, layer.number, [&](int j) { return valueOf(split + j); });
     }
-    if (d < headDim) // all threads of a warp
-      publishColumn(layer, head * headDim + d, x);
+    if (d < headDim) { // all threads of a warp
+      const float next = __shfl_down_sync(0xffffffffu, x, 1);
+      if (d % 2 == 0)
+        publishColumns(layer, head * headDim + d, x, next);
+    }
     __syncwarp();
   }
 
   /// Calls visit(group, index) for each item of this block, in the order in which the ring has them.
   template <class Visit> __device__ __forceinline__ void forEachItem(Visit visit) const {
 #pragma unroll 1
-    for (int index = first - group * S::blocks, half = 0; index < items(); index += S::blocks, half ^= 1)
-      visit(half, index);
+    for (int index = first - group * S::blocks; index < items(); index += S::blocks)
+      visit(index / S::blocks % 2, index);
   }
 
   /// Requests what all items of this block need of a layer. One lane.
@@ -348,10 +365,6 @@ template <class S> struct LoopAttention {
 
   /// A layer's items of this group, and the heads whose splits it joins.
   __device__ __forceinline__ void run(LoopRing<S> &ring, const Layer &layer) const {
-    if (first < items()) {
-      waitCopies<0>(); // of gains
-      barrier();
-    }
     forEachItem([&](int half, int index) {
       if (half == group)
         runItem(ring, layer, index);
@@ -368,7 +381,7 @@ template <class S> struct LoopAttention {
 
 /// Records of splits: of an exchange with an even number and one with an odd number.
 template <class S>
-__device__ NumberedValue
+__device__ __align__(16) NumberedValue
     loopRecords[u64(2) * S::Part2::heads * LoopAttention<S>::maxSplits * LoopAttention<S>::record];
 template <class S> __device__ NumberedValue *LoopAttention<S>::recordOf(u32 number, int head, int split) {
   return loopRecords<S> + ((u64(number & 1) * Shape::heads + head) * maxSplits + split) * record;

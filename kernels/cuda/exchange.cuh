@@ -29,6 +29,11 @@ __device__ __forceinline__ u32 loadWord(const u32 *p) {
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
+/// One such word, or two neighbouring ones.
+__device__ __forceinline__ void loadWords(u32 (&v)[1], const u32 *p) { v[0] = loadWord(p); }
+__device__ __forceinline__ void loadWords(u32 (&v)[2], const u32 *p) {
+  asm volatile("ld.relaxed.gpu.global.v2.u32 {%0,%1}, [%2];" : "=r"(v[0]), "=r"(v[1]) : "l"(p) : "memory");
+}
 /// The same, before all that the thread reads after it.
 __device__ __forceinline__ u32 loadAcquire(const u32 *p) {
   u32 v;
@@ -74,6 +79,17 @@ template <int Count, class From> __device__ __forceinline__ void awaitVectors(ui
   __trap();
 }
 
+/// The same for words at `from`, which have been read once.
+template <int Count> __device__ __forceinline__ void awaitWords(u32 (&v)[Count], const u32 *from) {
+#pragma unroll 1
+  for (int tries = 0; tries < mostPolls; ++tries) {
+    if (__all_sync(0xffffffffu, v[0] && v[Count - 1]))
+      return;
+    loadWords(v, from);
+  }
+  __trap();
+}
+
 /// A pair of bf16 at `to`; the same place of the other set becomes empty.
 __device__ __forceinline__ void publishPair(u32 *to, u32 *other, u32 pair) {
   storeRelaxed(to, ~pair);
@@ -85,9 +101,12 @@ struct NumberedValue {
   float value;
   u32 number;
 };
-__device__ __forceinline__ void publishValue(NumberedValue *to, float value, u32 number) {
-  const u64 word = u64(number) << 32 | __float_as_uint(value);
-  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
+
+/// Two neighbouring values at an even place.
+__device__ __forceinline__ void publishValues(NumberedValue *to, const float2 &v, u32 number) {
+  const u64 first = u64(number) << 32 | __float_as_uint(v.x),
+            second = u64(number) << 32 | __float_as_uint(v.y);
+  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1,%2};" ::"l"(to), "l"(first), "l"(second) : "memory");
 }
 
 /// Waits until the values at from(i) are those of exchange `number`, for each i of every lane of the warp.

@@ -1,6 +1,6 @@
-// The work of heads.cuh for heads of 64, 128 or 256 columns that are rotated whole: 8 columns a lane, in
-// registers from the load to the store, so that a warp takes several heads at once. The bits are those of
-// heads.cuh.
+// The work of heads.cuh for heads of 64, 128 or 256 columns that are rotated whole: in registers from the
+// load to the store, 8 columns a lane, so that a warp takes several heads at once, or fewer where one head is
+// to be ready soon. The bits are those of heads.cuh.
 #pragma once
 #include "base.cuh"
 #include "kv_cache.cuh"
@@ -9,39 +9,50 @@
 
 namespace fusebox {
 
-/// S, args: as PrepareHeads. Grid: (tokens, ceil((heads + kvHeads) / headsPerBlock)) blocks of 128 threads.
-template <class S> struct PrepareHeadVectors {
+/// S, args: as PrepareHeads; Columns of a lane. Grid: (tokens, ceil((heads + kvHeads) / headsPerBlock))
+/// blocks of 128 threads.
+template <class S, int Columns = 8> struct PrepareHeadVectors {
   static constexpr bool fits =
       (S::headDim == 64 || S::headDim == 128 || S::headDim == 256) && S::rotaryDim == S::headDim;
-  static constexpr int lanes = S::headDim / 8, half = S::headDim / 2; ///< lanes of a head
+  static constexpr int lanes = S::headDim / Columns, half = S::headDim / 2; ///< lanes of a head
   static constexpr int headsPerBlock = 128 / lanes;
 
   /// Norm of this lane's columns: the sum's order is norm.cuh's, where further lanes of a warp hold zeros.
-  static __device__ __forceinline__ void norm(float (&v)[8], const float (&gain)[8]) {
+  /// One of its lanes, of 8 columns, is `parts` of these: each goes on from the sum of the one before it, and
+  /// the last has the whole.
+  static __device__ __forceinline__ void norm(float (&v)[Columns], const float (&gain)[Columns]) {
+    constexpr int parts = 8 / Columns;
     float sum = 0.f;
 #pragma unroll
-    for (int e = 0; e < 8; ++e)
-      sum = __fmaf_rn(v[e], v[e], sum);
+    for (int part = 0; part < parts; ++part) {
+      if (part > 0)
+        sum = __shfl_up_sync(0xffffffffu, sum, 1);
 #pragma unroll
-    for (int o = 1; o < lanes; o *= 2)
+      for (int e = 0; e < Columns; ++e)
+        sum = __fmaf_rn(v[e], v[e], sum);
+    }
+#pragma unroll
+    for (int o = parts; o < lanes; o *= 2)
       sum += __shfl_xor_sync(0xffffffffu, sum, o);
+    if constexpr (parts > 1)
+      sum = __shfl_sync(0xffffffffu, sum, threadIdx.x % 32 | (parts - 1));
     const float factor = rmsFactor(sum, S::headDim, S::eps);
 #pragma unroll
-    for (int e = 0; e < 8; ++e)
+    for (int e = 0; e < Columns; ++e)
       v[e] = roundTo<S::type>(normed<S>(v[e], factor, gain[e]));
   }
 
   /// Rotates this lane's columns; in the half-split layout their partners are half the head's lanes away.
-  static __device__ __forceinline__ void rotateColumns(float (&v)[8], const float (&cosine)[8],
-                                                       const float (&sine)[8], int lane) {
+  static __device__ __forceinline__ void rotateColumns(float (&v)[Columns], const float (&cosine)[Columns],
+                                                       const float (&sine)[Columns], int lane) {
     if constexpr (S::interleaved) {
 #pragma unroll
-      for (int e = 0; e < 8; e += 2)
+      for (int e = 0; e < Columns; e += 2)
         rotate<S>(v[e], v[e + 1], cosine[e / 2], sine[e / 2]);
     } else {
       const bool first = lane < lanes / 2;
 #pragma unroll
-      for (int e = 0; e < 8; ++e) {
+      for (int e = 0; e < Columns; ++e) {
         const float other = __shfl_xor_sync(0xffffffffu, v[e], lanes / 2);
         float x = first ? v[e] : other, y = first ? other : v[e];
         rotate<S>(x, y, cosine[e], sine[e]);
@@ -51,6 +62,7 @@ template <class S> struct PrepareHeadVectors {
   }
 
   static __device__ __forceinline__ void run(const Args &args, const StepView &step) {
+    static_assert(Columns == 8, "loads of 16 bytes");
     const int row = blockIdx.x, index = blockIdx.y * headsPerBlock + threadIdx.x / lanes,
               lane = threadIdx.x % lanes, column = lane * 8;
     const bool isQuery = index < S::heads, isKey = !isQuery && index < S::heads + S::kvHeads;
