@@ -49,7 +49,8 @@ int64_t ownBytes(std::span<const Shape> parts, int64_t layers, const Chip &chip)
   int64_t group = 4 * held * headDim * 4 + 2 * 4 * 8 * 4 // spans
                   + (held + 2) * headDim * 2             // query, key, value
                   + 3 * headDim * 4 + 4 * 64 * 4;        // angles, gains, weights of splits
-  return 2 * 8 * 16 * mostTiles * 4 + layers * 20 * 8 + 2 * group + 1024;
+  int64_t residual = divideUp(divideUp(outputsOf(parts[3]) / 8, chip.multiprocessors), 4) * 32 * 4;
+  return 2 * 8 * 16 * mostTiles * 4 + residual + layers * 20 * 8 + 2 * group + 1024;
 }
 
 } // namespace

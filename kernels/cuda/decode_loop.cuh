@@ -62,6 +62,7 @@ template <class Given> struct DecodeLoop {
   struct Shared {
     float part[2][warps][mostRows];
     float squares[2][warps];
+    float residual[divideUp(Out::most * 8, 32) * 32]; ///< of this block's outputs: registers are few
     typename Ring::Barriers barriers;
     void *table[S::layers][argCount];
     typename Attention::Shared attention[2];
@@ -73,9 +74,10 @@ template <class Given> struct DecodeLoop {
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   int block = blockIdx.x;
   u32 stepNumber = 0;
-  int position = 0, splits = 0;            ///< of the token
-  int buffer = 0;                          ///< of sums
-  u32 *set = nullptr, *otherSet = nullptr; ///< this layer's values, of this step and of the next
+  int position = 0, splits = 0; ///< of the token
+  int buffer = 0;               ///< of sums
+  u32 *set = nullptr;           ///< this layer's values
+  int toOther = 0;              ///< from there to their places of the next step
 
   /// Keeps what follows from these within an operation: else the compiler computes addresses of all
   /// operations before the loop over layers, more than there are registers.
@@ -140,13 +142,13 @@ template <class Given> struct DecodeLoop {
 
   /// Chunks of a tile's weights: A fragments of 8 rows and 8 more, or of 8 rows' halves.
   template <class P, int Count>
-  __device__ __forceinline__ void loadTile(uint4 (&low)[Count], uint4 (&high)[Count], int pieces,
+  __device__ __forceinline__ void loadTile(uint4 (&low)[Count], uint4 (&high)[Count], int ahead, int pieces,
                                            int first) const {
-    loadRow<P>(low, 0, 0, first);
+    loadRow<P>(low, ahead, 0, first);
     if constexpr (P::tilePieces == 1) {
-      loadRow<P>(high, 0, P::span, first);
+      loadRow<P>(high, ahead, P::span, first);
     } else if (pieces > 1) {
-      loadRow<P>(high, P::pieceSlots, 0, first);
+      loadRow<P>(high, ahead + P::pieceSlots, 0, first);
     } else {
 #pragma unroll
       for (int c = 0; c < Count; ++c)
@@ -246,11 +248,16 @@ template <class Given> struct DecodeLoop {
 #pragma unroll
     for (int first = 0; first < P::perWarp; first += P::group) {
       uint4 low[P::group], high[P::group];
-      loadTile<P>(low, high, pieces, first);
+      loadTile<P>(low, high, 0, pieces, first);
       multiplyChunks<P>(sum, low, high, x, first);
     }
     ring.release(pieces * P::pieceSlots);
     storePart<P>(sum, tile);
+  }
+
+  /// Has a vector's lanes chosen here (see loadRow), not where it is used: there others wait.
+  static __device__ __forceinline__ void keep(uint4 &v) {
+    asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
   }
 
   /// One product: waits for its input, leaves the warps' sums in shared.part[buffer ^ 1] for finish().
@@ -267,13 +274,18 @@ template <class Given> struct DecodeLoop {
     auto piecesOf = [&](int tile) { return min(P::tilePieces, pieces - tile * P::tilePieces); };
     // Zeros, else the registers of a tile that this block has not would hold something from layer to layer.
     uint4 low[P::early + 1][P::perWarp] = {}, high[P::early + 1][P::perWarp] = {};
+    const int early = min(pieces, P::early * P::tilePieces) * P::pieceSlots;
+    ring.await(0, early);
 #pragma unroll
     for (int tile = 0; tile < P::early; ++tile)
-      if (piecesOf(tile) > 0) {
-        ring.await(0, piecesOf(tile) * P::pieceSlots);
-        loadTile<P>(low[tile], high[tile], piecesOf(tile), 0);
-        ring.release(piecesOf(tile) * P::pieceSlots);
-      }
+      if (piecesOf(tile) > 0)
+        loadTile<P>(low[tile], high[tile], tile * P::tilePieces * P::pieceSlots, piecesOf(tile), 0);
+    ring.release(early);
+#pragma unroll
+    for (int tile = 0; tile < P::early; ++tile)
+#pragma unroll
+      for (int c = 0; c < P::perWarp; ++c)
+        keep(low[tile][c]), keep(high[tile][c]);
     auto from = [&](int i) { return static_cast<const u16 *>(input) + columnOf<P>(i); };
     if (given) {
       readVectors(in.v, from);
@@ -335,14 +347,20 @@ template <class Given> struct DecodeLoop {
   static __device__ __forceinline__ u32 paired(float value) {
     return packBf16(value, __shfl_down_sync(0xffffffffu, value, 1));
   }
-  __device__ __forceinline__ void publish(int output, u32 pair) const {
-    if (output % 2 == 0)
-      publishPair(set + output / 2, otherSet + output / 2, pair);
+  /// Where this thread's output of a product goes, from pair `pairs` of a layer on; found before the product.
+  template <class P> __device__ __forceinline__ u32 *placeOf(int pairs) const {
+    u32 *place = set + pairs + outputAt<P>() / 2;
+    asm volatile("" : "+l"(place));
+    return place;
+  }
+  __device__ __forceinline__ void publish(u32 *place, u32 pair) const {
+    if (threadIdx.x % 2 == 0)
+      publishPair(place, place + toOther, pair);
   }
 
   //===-- A layer's products ---===//
 
-  __device__ __forceinline__ void finishQkv(void *const *args) const {
+  __device__ __forceinline__ void finishQkv(u32 *place, void *const *args) const {
     using Shape = typename Qkv::Shape;
     const int output = outputAt<Qkv>();
     int row = output, matrix = argBiasQ;
@@ -352,27 +370,29 @@ template <class Given> struct DecodeLoop {
         row -= Shape::part1, ++matrix;
     }
     const bool owns = ownsOutput<Qkv>();
-    const float in[1] = {owns ? biased<Qkv>(joined(threadIdx.x), args[matrix], row) : 0.f};
+    const float in[1] = {biased<Qkv>(joined(owns ? threadIdx.x : 0), args[matrix], owns ? row : 0)};
     const u32 pair = paired(Shape::Body::apply(in));
     if (owns)
-      publish(pairsQkv * 2 + output, pair);
+      publish(place, pair);
   }
 
-  __device__ __forceinline__ void finishGateUp() const {
-    const int row = threadIdx.x / 8 * 16 + threadIdx.x % 8;
+  __device__ __forceinline__ void finishGateUp(u32 *place) const {
     const bool owns = ownsOutput<GateUp>();
-    const float in[2] = {owns ? joined(row) : 0.f, owns ? joined(row + 8) : 0.f};
+    const int row = owns ? threadIdx.x / 8 * 16 + threadIdx.x % 8 : 0;
+    const float in[2] = {joined(row), joined(row + 8)};
     const u32 pair = paired(GateUp::Shape::Body::apply(in));
     if (owns)
-      publish(pairsActivation * 2 + outputAt<GateUp>(), pair);
+      publish(place, pair);
   }
 
-  /// A product with the residual sum behind it; the residual stays with the thread.
-  template <class P> __device__ __forceinline__ u32 finishResidual(float &residual, const void *bias) const {
-    const float in[2] = {ownsOutput<P>() ? biased<P>(joined(threadIdx.x), bias, outputAt<P>()) : 0.f,
-                         residual};
-    residual = P::Shape::Body::apply(in);
-    return paired(residual);
+  /// A product with the residual sum behind it.
+  template <class P> __device__ __forceinline__ u32 finishResidual(const void *bias) const {
+    const bool owns = ownsOutput<P>();
+    const float in[2] = {biased<P>(joined(owns ? threadIdx.x : 0), bias, owns ? outputAt<P>() : 0),
+                         shared.residual[threadIdx.x]};
+    const float sum = P::Shape::Body::apply(in);
+    shared.residual[threadIdx.x] = sum;
+    return paired(sum);
   }
 
   __device__ __forceinline__ void readPosition() {
@@ -390,7 +410,7 @@ template <class Given> struct DecodeLoop {
     forget();
     u32 *words = exchangeWords();
     set = words + (stepNumber & 1) * setPairs + layer * layerPairs;
-    otherSet = words + (~stepNumber & 1) * setPairs + layer * layerPairs;
+    toOther = stepNumber & 1 ? -setPairs : setPairs;
   }
   static __device__ u32 *exchangeWords();
   static __device__ u32 *stepCounter();
@@ -400,37 +420,42 @@ template <class Given> struct DecodeLoop {
     stepNumber = __ldcg(stepCounter());
     readPosition();
     attention(warp / 4).begin(shared.table[0][argAngles]);
-    float residual = ownsOutput<Out>() ? load<dtBF16>(shared.table[0][argIn], outputAt<Out>()) : 0.f;
+    if (ownsOutput<Out>())
+      shared.residual[threadIdx.x] = load<dtBF16>(shared.table[0][argIn], outputAt<Out>());
     const void *input = shared.table[0][argIn];
 #pragma unroll 1
     for (int layer = 0; layer < S::layers; ++layer) {
       void *const *args = shared.table[layer];
       selectLayer(layer);
       attention(warp / 4).prefetch(args[argGainQ], args[argGainK]);
+      u32 *place = placeOf<Qkv>(pairsQkv);
       multiply<Qkv>(input, layer == 0, args[argQkvGain]);
       if (finishes<Qkv>())
-        finishQkv(args);
+        finishQkv(place, args);
       attention(warp / 4).awaitGains();
       barrier(); // what other warps do next would delay those that finish outputs
       forget();
-      attention(warp / 4).run(ring, {set + pairsQkv, set + pairsAttention, otherSet + pairsAttention,
+      attention(warp / 4).run(ring, {set + pairsQkv, set + pairsAttention, set + toOther + pairsAttention,
                                      args + argPool, stepNumber * S::layers + layer + 1});
+      place = placeOf<Out>(pairsMiddle);
       multiply<Out>(set + pairsAttention, false, nullptr);
       if (finishes<Out>()) {
-        const u32 pair = finishResidual<Out>(residual, args[argBiasO]);
+        const u32 pair = finishResidual<Out>(args[argBiasO]);
         if (ownsOutput<Out>())
-          publish(pairsMiddle * 2 + outputAt<Out>(), pair);
+          publish(place, pair);
       }
       barrier();
+      place = placeOf<GateUp>(pairsActivation);
       multiply<GateUp>(set + pairsMiddle, false, args[argGateGain]);
       if (finishes<GateUp>())
-        finishGateUp();
+        finishGateUp(place);
       barrier();
+      place = placeOf<Down>(pairsNext);
       multiply<Down>(set + pairsActivation, false, nullptr);
       if (finishes<Down>()) {
-        const u32 pair = finishResidual<Down>(residual, args[argBiasDown]);
+        const u32 pair = finishResidual<Down>(args[argBiasDown]);
         if (ownsOutput<Down>() && layer + 1 < S::layers)
-          publish(pairsNext * 2 + outputAt<Down>(), pair);
+          publish(place, pair);
         else if (ownsOutput<Down>() && threadIdx.x % 2 == 0)
           static_cast<u32 *>(args[argOut])[outputAt<Down>() / 2] = pair;
       }

@@ -19,9 +19,9 @@ template <class S, class P, int FirstExtra> struct LoopProduct {
   static constexpr int rowBytes = P::in * 2, pieceBytes = 8 * rowBytes,
                        pieceSlots = divideUp(pieceBytes, S::slotBytes);
   static constexpr int mostTiles = divideUp(most * unitPieces, tilePieces);
-  /// Tiles whose weights wait in registers for the input: what fits into some 80 registers, or one tile, but
+  /// Tiles whose weights wait in registers for the input: what fits into some 100 registers, or one tile, but
   /// none of long rows. The others' come by `group` chunks.
-  static constexpr int fitting = 20 / (2 * perWarp), wanted = fitting > 1 ? fitting : perWarp <= 12,
+  static constexpr int fitting = 24 / (2 * perWarp), wanted = fitting > 1 ? fitting : perWarp <= 12,
                        early = wanted < mostTiles ? wanted : mostTiles, group = perWarp < 8 ? perWarp : 8;
   static constexpr bool keepsInput = perWarp <= 12; ///< as fragments, else they are made for each use
   static_assert(P::part0 % 8 == 0 && P::part1 % 8 == 0 && P::part2 % 8 == 0 && span % 8 == 0,

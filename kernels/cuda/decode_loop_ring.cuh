@@ -66,9 +66,10 @@ template <class S> struct LoopRing {
 
   //===-- Emptying ---===//
 
-  /// Waits for `count` slots, the first of them `ahead` of the next.
+  /// Waits for `count` slots, the first of them `ahead` of the next: for the last ones, as a slot is
+  /// requested when those S::inFlight before it are full.
   __device__ __forceinline__ void await(int ahead, int count) const {
-    for (int i = ahead; i < ahead + count; ++i)
+    for (int i = max(ahead, ahead + count - S::inFlight); i < ahead + count; ++i)
       barriers.full[slotAt(i)].wait(slot + i >= S::slots ? phase ^ 1 : phase);
   }
 
@@ -81,8 +82,8 @@ template <class S> struct LoopRing {
     return address >= base + bytes ? address - bytes : address;
   }
 
-  /// This warp has done with the next `count` (at most 32) slots, each of which it has awaited: else it could
-  /// release one for the second time before others have for the first.
+  /// This warp has done with the next `count` (at most 32) slots, which it has awaited: else it could release
+  /// one for the second time before others have for the first.
   __device__ __forceinline__ void release(int count) {
     __syncwarp();
     const int ahead = threadIdx.x % 32;
