@@ -20,9 +20,11 @@ template <class S, class P, int FirstExtra> struct LoopProduct {
                        pieceSlots = divideUp(pieceBytes, S::slotBytes);
   static constexpr int mostTiles = divideUp(most * unitPieces, tilePieces);
   /// Tiles whose weights wait in registers for the input: what fits into some 100 registers, or one tile, but
-  /// none of long rows. The others' come by `group` chunks.
-  static constexpr int fitting = 24 / (2 * perWarp), wanted = fitting > 1 ? fitting : perWarp <= 12,
-                       early = wanted < mostTiles ? wanted : mostTiles, group = perWarp < 8 ? perWarp : 8;
+  /// none of long rows, and what the ring holds, as they are released together. The others' come by `group`
+  /// chunks.
+  static constexpr int fitting = 24 / (2 * perWarp), wanted = fitting > 1 ? fitting : perWarp <= 12;
+  static constexpr int held = S::slots / (tilePieces * pieceSlots), some = wanted < held ? wanted : held;
+  static constexpr int early = some < mostTiles ? some : mostTiles, group = perWarp < 8 ? perWarp : 8;
   static constexpr bool keepsInput = perWarp <= 12; ///< as fragments, else they are made for each use
   static_assert(P::part0 % 8 == 0 && P::part1 % 8 == 0 && P::part2 % 8 == 0 && span % 8 == 0,
                 "a piece lies in one matrix");
