@@ -59,6 +59,8 @@ int report(const std::string &name, bool passed, const std::string &text);
 
 /// The tiny golden models against their reference outputs.
 int checkGoldens(const Options &options);
+/// Of some goldens, what does not depend on batch, chunks or the way a token is chosen.
+int checkGoldenIndependence(const Options &options);
 /// Bits of a token whatever runs beside it and however its prompt was cut; the largest logits as sorting
 /// finds them.
 int checkIndependence(const plan::PlanReader &plan, const std::string &name, const std::string &weights);

@@ -76,12 +76,13 @@ int32_t greedyStep(Session &session, std::span<const int32_t> tokens) {
 using namespace fusebox::gpumodels;
 
 constexpr const char usage[] =
-    "usage: fusebox-gpu-model-test --plans DIR --goldens DIR [--check] [--smollm2 FILE.gguf] [--fault "
-    "memory|hang]\n"
+    "usage: fusebox-gpu-model-test --plans DIR --goldens DIR [--check|--check-logits] [--smollm2 FILE.gguf] "
+    "[--fault memory|hang]\n"
     "       fusebox-gpu-model-test --plans DIR [--bandwidth GB/S] [--peak TFLOP/S] MODEL...\n"
     "  --plans      folder of plans, NAME.bf16.plan and NAME.f32.plan\n"
     "  --goldens    test/data/golden: the golden models and their reference outputs\n"
     "  --check      the goldens: errors, greedy continuations, bits\n"
+    "  --check-logits   errors and greedy continuations alone, where the whole takes long\n"
     "  --smollm2    SmolLM2-135M-Instruct.Q4_1.gguf: five prompts\n"
     "  --fault      a kernel that is at fault must be named\n"
     "  MODEL        folders of full-size models: checked for independence, then timed\n"
@@ -92,7 +93,7 @@ struct Arguments {
   Options options;
   std::vector<std::string> models;
   std::string smollm2, fault;
-  bool check = false;
+  bool check = false, checkLogits = false;
 
   bool parse(int argc, char **argv) {
     for (int i = 1; i < argc; ++i) {
@@ -100,6 +101,8 @@ struct Arguments {
       bool more = i + 1 < argc;
       if (arg == "--check")
         check = true;
+      else if (arg == "--check-logits")
+        checkLogits = true;
       else if (arg[0] != '-')
         models.push_back(arg);
       else if (!more)
@@ -119,7 +122,7 @@ struct Arguments {
       else
         return false;
     }
-    bool needsGoldens = check || !smollm2.empty() || !fault.empty();
+    bool needsGoldens = check || checkLogits || !smollm2.empty() || !fault.empty();
     return !options.plans.empty() && (!needsGoldens || !options.goldens.empty());
   }
 };
@@ -140,7 +143,9 @@ int main(int argc, char **argv) {
   }
   if (!found)
     fail("no GPU to test");
-  int failures = arguments.check ? checkGoldens(options) : 0;
+  int failures = arguments.check || arguments.checkLogits ? checkGoldens(options) : 0;
+  if (arguments.check)
+    failures += checkGoldenIndependence(options);
   if (!arguments.smollm2.empty())
     failures += checkSmolLm2(options, arguments.smollm2);
   if (!arguments.fault.empty())
