@@ -48,10 +48,10 @@ template <class S> struct LoopAttention {
 
   /// Where an attention of a layer finds and leaves its values.
   struct Layer {
-    const u32 *qkv;   ///< q, k, v: pairs, exchanged
-    u32 *out, *other; ///< pairs of this step, and their places of the next
+    const u32 *qkv;    ///< q, k, v: pairs, exchanged
+    u32 *out, *other;  ///< pairs of this step, and their places of the next
     void *const *pool; ///< where its address lies
-    u32 number; ///< of this exchange of split records
+    u32 number;        ///< of this exchange of split records
   };
 
   //===-- Heads ---===//
