@@ -101,9 +101,7 @@ template <class S> struct AttentionStream : AttentionSplit<S> {
   __device__ __forceinline__ void clearValues(u32 unit, int first) const {
     for (int at = first * S::headDim * 2 + lane * 16; at < unitBytes; at += 512)
       storeShared(unit + at, uint4{0, 0, 0, 0});
-#if __CUDA_ARCH__ >= 900
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // before a bulk copy writes there
-#endif
+    publishShared();
     __syncwarp();
   }
 

@@ -162,36 +162,10 @@ template <class Given> struct DecodeLoop {
     asm volatile("bar.sync 1, %0;" ::"n"(threads) : "memory");
   }
 
-  /// The vectors of 8 columns that this warp multiplies, of each half of the input: lane l has every 16th or
-  /// 32nd from l on.
-  template <class P> struct Input {
-    static constexpr int lanes = 32 / P::halves, vectors = P::perWarp * 4, perLane = divideUp(vectors, lanes);
-    uint4 v[perLane];
-  };
-
-  /// The column of vector i of this lane. Those behind the end stand for the last one.
-  template <class P> __device__ __forceinline__ int columnOf(int i) const {
-    const int vector = i * Input<P>::lanes + lane % Input<P>::lanes, half = lane / Input<P>::lanes;
-    const int column = min(warp * P::perWarp * 32 + vector * 8, P::span - 8);
-    return half * P::span + column;
-  }
-
-  /// Chunk c as the B fragment, of which column 0 (and 1, of the second half) counts.
-  template <class P> __device__ __forceinline__ uint4 fragmentOf(const Input<P> &in, int c) const {
-    constexpr int lanes = Input<P>::lanes;
-    const int g = lane / 4, t = lane % 4;
-    // Zeros behind the end, as weights are there, so that no product is a NaN.
-    const bool inside = P::span % (256 * P::perWarp) == 0 || (warp * P::perWarp + c) * 32 + t * 8 < P::span;
-    const uint4 v = in.v[c * 4 / lanes];
-    const int from = c * 4 % lanes + t + (P::halves == 2 ? g % 2 * lanes : 0);
-    const uint4 x = {__shfl_sync(0xffffffffu, v.x, from), __shfl_sync(0xffffffffu, v.y, from),
-                     __shfl_sync(0xffffffffu, v.z, from), __shfl_sync(0xffffffffu, v.w, from)};
-    return inside ? x : uint4{0, 0, 0, 0};
-  }
-
   /// Norms the input; the sum of squares has the order of norm.cuh: from chunk to chunk, so from lane to
   /// lane.
-  template <class P> __device__ __forceinline__ void normInput(Input<P> &in, const Input<P> &gain) const {
+  template <class P>
+  __device__ __forceinline__ void normInput(LoopInput<P> &in, const LoopInput<P> &gain) const {
     using Skinny = LinearSkinny<typename P::Shape>;
     const int t = lane % 4;
     float sum = 0.f;
@@ -207,7 +181,7 @@ template <class Given> struct DecodeLoop {
     barrier();
     const float factor = rmsFactor(Skinny::tree(shared.squares[buffer], 1), P::Shape::in, P::Shape::eps);
 #pragma unroll
-    for (int i = 0; i < Input<P>::perLane; ++i)
+    for (int i = 0; i < LoopInput<P>::perLane; ++i)
       Skinny::applyNorm(in.v[i], gain.v[i], factor);
   }
 
@@ -266,11 +240,11 @@ template <class Given> struct DecodeLoop {
     using Shape = typename P::Shape;
     forget();
     const int pieces = P::unitsOf(block) * P::unitPieces;
-    Input<P> in, gain;
+    LoopInput<P> in, gain;
     if constexpr (Shape::norm)
 #pragma unroll
-      for (int i = 0; i < Input<P>::perLane; ++i)
-        gain.v[i] = streamVector(static_cast<const u16 *>(gains) + columnOf<P>(i));
+      for (int i = 0; i < LoopInput<P>::perLane; ++i)
+        gain.v[i] = streamVector(static_cast<const u16 *>(gains) + LoopInput<P>::column(warp, lane, i));
     auto piecesOf = [&](int tile) { return min(P::tilePieces, pieces - tile * P::tilePieces); };
     // Zeros, else the registers of a tile that this block has not would hold something from layer to layer.
     uint4 low[P::early + 1][P::perWarp] = {}, high[P::early + 1][P::perWarp] = {};
@@ -286,7 +260,7 @@ template <class Given> struct DecodeLoop {
 #pragma unroll
       for (int c = 0; c < P::perWarp; ++c)
         keep(low[tile][c]), keep(high[tile][c]);
-    auto from = [&](int i) { return static_cast<const u16 *>(input) + columnOf<P>(i); };
+    auto from = [&](int i) { return static_cast<const u16 *>(input) + LoopInput<P>::column(warp, lane, i); };
     if (given) {
       readVectors(in.v, from);
     } else {
@@ -299,8 +273,10 @@ template <class Given> struct DecodeLoop {
     if constexpr (P::keepsInput)
 #pragma unroll
       for (int c = 0; c < P::perWarp; ++c)
-        chunks[c] = fragmentOf<P>(in, c);
-    auto x = [&](int c) { return P::keepsInput ? chunks[P::keepsInput ? c : 0] : fragmentOf<P>(in, c); };
+        chunks[c] = in.fragment(warp, lane, c);
+    auto x = [&](int c) {
+      return P::keepsInput ? chunks[P::keepsInput ? c : 0] : in.fragment(warp, lane, c);
+    };
 #pragma unroll
     for (int tile = 0; tile < P::early; ++tile)
       if (piecesOf(tile) > 0) {

@@ -167,9 +167,7 @@ template <class S> struct LoopAttention {
     if (lane < 2 * vectors)
       storeShared(block + (isValue * 32 * headDim + row * headDim + KvLayout<Shape>::column(row, column)) * 2,
                   *reinterpret_cast<const uint4 *>((isValue ? shared.value : shared.key) + column));
-#if __CUDA_ARCH__ >= 900
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); // before a bulk copy writes there
-#endif
+    publishShared();
     __syncwarp();
   }
 

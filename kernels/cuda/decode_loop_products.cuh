@@ -1,4 +1,5 @@
-// How decode_loop deals the rows of its matrices to blocks, and cuts them into tiles.
+// How decode_loop deals the rows of its matrices to blocks, and cuts them into tiles; and how a warp holds
+// what it multiplies them with.
 #pragma once
 #include "base.cuh"
 
@@ -37,6 +38,32 @@ template <class S, class P, int FirstExtra> struct LoopProduct {
     return turn(block) * least + min(turn(block), extra);
   }
   static __device__ __forceinline__ int unitsOf(int block) { return least + (turn(block) < extra); }
+};
+
+/// Of a product's input, the vectors of 8 columns that a warp multiplies, of each half: lane l has every 16th
+/// or 32nd from l on. P: LoopProduct.
+template <class P> struct LoopInput {
+  static constexpr int lanes = 32 / P::halves, vectors = P::perWarp * 4, perLane = divideUp(vectors, lanes);
+  uint4 v[perLane];
+
+  /// The column of vector i of a lane. Those behind the end stand for the last one.
+  static __device__ __forceinline__ int column(int warp, int lane, int i) {
+    const int vector = i * lanes + lane % lanes, half = lane / lanes;
+    const int inHalf = min(warp * P::perWarp * 32 + vector * 8, P::span - 8);
+    return half * P::span + inHalf;
+  }
+
+  /// Chunk c as the B fragment, of which column 0 (and 1, of the second half) counts.
+  __device__ __forceinline__ uint4 fragment(int warp, int lane, int c) const {
+    const int g = lane / 4, t = lane % 4;
+    // Zeros behind the end, as weights are there, so that no product is a NaN.
+    const bool inside = P::span % (256 * P::perWarp) == 0 || (warp * P::perWarp + c) * 32 + t * 8 < P::span;
+    const uint4 own = v[c * 4 / lanes];
+    const int from = c * 4 % lanes + t + (P::halves == 2 ? g % 2 * lanes : 0);
+    const uint4 x = {__shfl_sync(0xffffffffu, own.x, from), __shfl_sync(0xffffffffu, own.y, from),
+                     __shfl_sync(0xffffffffu, own.z, from), __shfl_sync(0xffffffffu, own.w, from)};
+    return inside ? x : uint4{0, 0, 0, 0};
+  }
 };
 
 } // namespace fusebox

@@ -41,6 +41,14 @@ __device__ __forceinline__ void storeShared(u32 address, const float2 &v) {
   asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(address), "f"(v.x), "f"(v.y) : "memory");
 }
 
+/// Orders what this thread has written to shared memory, or copied there with copyAsync, before tensor cores
+/// read it and before bulk copies overwrite it.
+__device__ __forceinline__ void publishShared() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
 /// Starts a copy of 16 bytes to shared memory, or zeroes them there if !inside.
 __device__ __forceinline__ void copyAsync(u32 to, const void *from, bool inside) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0)

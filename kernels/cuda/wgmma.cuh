@@ -39,10 +39,6 @@ template <int Pending, int Count> __device__ __forceinline__ void waitProducts(f
   for (int i = 0; i < Count; ++i)
     asm volatile("" : "+f"(sums[i])::"memory");
 }
-/// Makes shared memory that this thread wrote, or copied with copyAsync, visible to the tensor cores.
-__device__ __forceinline__ void publishShared() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
 
 #define FUSEBOX_SUMS8(i)                                                                                     \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]),                \
