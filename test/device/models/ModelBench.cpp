@@ -30,13 +30,13 @@ std::vector<int32_t> randomTokens(const Session &session, size_t count) {
   return tokens;
 }
 
-/// Bytes of the matrices in the layers, which all rows of a step are multiplied with.
-double layerBytes(const plan::Program &program) {
-  double bytes = 0;
+/// Elements of the matrices in the layers, which all rows of a step are multiplied with.
+double layerElements(const plan::Program &program) {
+  double elements = 0;
   for (const plan::Weight &weight : program.weights)
-    if (weight.perLayer)
-      bytes += double(weight.bytes) * double(weight.instances.size());
-  return bytes;
+    if (weight.perLayer && weight.shape.size() == 2)
+      elements += double(weight.shape[0]) * double(weight.shape[1]) * double(weight.instances.size());
+  return elements;
 }
 
 double kvBytesPerToken(const plan::Program &program) {
@@ -184,7 +184,7 @@ int benchModel(const Options &options, const plan::PlanReader &reader, const std
     times.push_back(seconds() - begin);
   }
   times.erase(times.begin());
-  double rate = layerBytes(session->program()) / 2 * 2 * 2000 / median(times); // 2 operations for 2 bytes
+  double rate = 2 * layerElements(session->program()) * 2000 / median(times);
   print("%-18s prefill of 2000 tokens: %.2f ms, %.0f TFLOP/s in products%s\n", name.c_str(),
         median(times) * 1e3, rate / 1e12,
         options.peak > 0 ? (", " + std::to_string(int(100 * rate / options.peak)) + " % of peak").c_str()
