@@ -9,6 +9,10 @@ using namespace fusebox;
 
 namespace {
 
+const double rootOfTwoPi = std::sqrt(2 * std::numbers::pi), rootOfTwoOverPi = std::sqrt(2 / std::numbers::pi);
+
+double tanhArgument(double x) { return rootOfTwoOverPi * (x + 0.044715 * x * x * x); }
+
 double value(Activation activation, double x) {
   switch (activation) {
   case Activation::Silu:
@@ -16,19 +20,25 @@ double value(Activation activation, double x) {
   case Activation::Gelu:
     return x * 0.5 * std::erfc(-x / std::numbers::sqrt2);
   case Activation::GeluTanh:
-    return x * 0.5 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    return x * 0.5 * (1 + std::tanh(tanhArgument(x)));
   }
   return x;
 }
 
 double slope(Activation activation, double x) {
-  if (activation == Activation::Silu) {
+  switch (activation) {
+  case Activation::Silu: {
     double s = 1 / (1 + std::exp(-x));
     return s * (1 + x * (1 - s));
   }
-  // Both forms of GELU by a central difference: moments need a few digits only.
-  constexpr double h = 1e-4;
-  return (value(activation, x + h) - value(activation, x - h)) / (2 * h);
+  case Activation::Gelu:
+    return 0.5 * std::erfc(-x / std::numbers::sqrt2) + x * std::exp(-x * x / 2) / rootOfTwoPi;
+  case Activation::GeluTanh: {
+    double t = std::tanh(tanhArgument(x));
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * rootOfTwoOverPi * (1 + 3 * 0.044715 * x * x);
+  }
+  }
+  return 1;
 }
 
 /// Root of E f(x)² over sigma, at sigma = 2^(step / perOctave − octaves): constant beyond, where the
@@ -60,12 +70,12 @@ ActivationMoments fusebox::activationMoments(Activation activation, double sigma
   // The trapezoidal rule converges fast for a Gaussian weight; steps follow the activation's own width of
   // about 1.
   double step = std::min(0.1, 0.25 / sigma), limit = 8;
-  int64_t steps = std::min<int64_t>(int64_t(limit / step), 4000);
+  int64_t steps = int64_t(std::min(limit / step, 4000.0));
   step = limit / double(steps);
   ActivationMoments moments = {0, 0, 0};
   for (int64_t i = -steps; i <= steps; ++i) {
     double z = double(i) * step, x = sigma * z;
-    double weight = step * std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+    double weight = step * std::exp(-z * z / 2) / rootOfTwoPi;
     double f = value(activation, x), g = slope(activation, x);
     moments.value += weight * f * f;
     moments.slope += weight * g * g;
