@@ -218,12 +218,23 @@ void measurePlain(const ModelFacts &facts, const LayerFacts &layer, const std::v
   }
 }
 
+/// Whether the layer has the norms of q and k, with as many gains as they scale elements.
+bool hasNorms(const ModelFacts &facts, const LayerFacts &layer) {
+  bool allHeads = facts.qkNorm == QkNorm::AllHeads;
+  auto fits = [&](const std::optional<NormFacts> &norm, int64_t heads) {
+    return norm && int64_t(norm->gain.size()) == (allHeads ? heads : 1) * facts.headDim;
+  };
+  return fits(layer.qNorm, facts.heads) && fits(layer.kNorm, facts.kvHeads);
+}
+
 } // namespace
 
 void fusebox::measureScores(const ModelFacts &facts, const LayerFacts &layer, LayerMeasures &measures) {
   std::vector<Pair> pairs = pairsOf(facts);
-  if (facts.qkNorm != QkNorm::None)
-    measureNormed(facts, layer, pairs, measures);
-  else
+  if (facts.qkNorm == QkNorm::None)
     measurePlain(facts, layer, pairs, measures);
+  else if (hasNorms(facts, layer))
+    measureNormed(facts, layer, pairs, measures);
+  else // Nothing is known of the scores; Semantics.cpp says why.
+    measures.heads.push_back({.range = std::nan("")});
 }
