@@ -19,9 +19,11 @@ target_compile_options(fusebox_options INTERFACE -Wall -Wextra -Werror=return-ty
                        -ffp-contract=off -ffunction-sections -fdata-sections)
 target_link_options(fusebox_options INTERFACE -fuse-ld=lld -Wl,--gc-sections -Wl,--as-needed
                     -static-libstdc++ -static-libgcc)
+# Without the check of -fsanitize=function: it reads what the compiler puts in front of a function, and kernels of a plan
+# start a mapping of their own.
 if(FUSEBOX_SANITIZE)
-  target_compile_options(fusebox_options INTERFACE -fsanitize=${FUSEBOX_SANITIZE} -fno-omit-frame-pointer
-                         -fno-sanitize-recover=all)
+  target_compile_options(fusebox_options INTERFACE -fsanitize=${FUSEBOX_SANITIZE} -fno-sanitize=function
+                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(fusebox_options INTERFACE -fsanitize=${FUSEBOX_SANITIZE})
 endif()
 
@@ -40,6 +42,10 @@ function(fusebox_unit_test name)
   target_link_libraries(${name} PRIVATE fusebox_options ${ARG_DEPENDS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE FUSEBOX_TEST_DATA="${PROJECT_SOURCE_DIR}/test/data")
   add_test(NAME ${name} COMMAND ${name})
+  if(FUSEBOX_SANITIZE)
+    # LLVM's headers poison memory that its libraries, built without sanitizers, hand out again.
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT ASAN_OPTIONS=allow_user_poisoning=0)
+  endif()
 endfunction()
 
 # fusebox_add_subdirectories(): every folder here that has a CMakeLists.txt, in order of name.
