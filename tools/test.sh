@@ -90,12 +90,13 @@ build() {
   tail -n 1 "$log"
 }
 
-# Readers of untrusted files under the sanitizers: a short run of each fuzz test.
-sanitized_fuzz() {
+# Readers of untrusted files under the sanitizers, by a short run of each fuzz test, and unit tests that need little of LLVM.
+sanitized_tests='analysis-test|cublaslt-test|generate-test|runtime-test'
+build_sanitized() {
   cmake --preset asan >"$log" 2>&1 || { cat "$log"; return 1; }
   local targets
-  targets=$(ninja -C build/asan -t targets all | sed -nE 's/^([a-z0-9-]+-fuzz-test): phony$/\1/p' | sort -u)
-  [ -n "$targets" ] || { echo "no fuzz tests found"; return 1; }
+  targets=$(ninja -C build/asan -t targets all | sed -nE "s/^([a-z0-9-]+-fuzz-test|$sanitized_tests): phony\$/\1/p" | sort -u)
+  [ -n "$targets" ] || { echo "no such tests found"; return 1; }
   # shellcheck disable=SC2086 # one word a target
   build asan --target $targets
 }
@@ -119,9 +120,9 @@ heading "lit tests"
 run_lit
 if [ -z "$quick" ]; then
   check "Building the runtime alone" runtime_only
-  check "Building fuzz tests with sanitizers" sanitized_fuzz
-  heading "Fuzz tests with sanitizers"
-  FUSEBOX_FUZZ_ITERATIONS=${FUSEBOX_FUZZ_ITERATIONS:-3000} run_ctest build/asan -R 'fuzz-test$'
+  check "Building fuzz and unit tests with sanitizers" build_sanitized
+  heading "Fuzz and unit tests with sanitizers"
+  FUSEBOX_FUZZ_ITERATIONS=${FUSEBOX_FUZZ_ITERATIONS:-3000} run_ctest build/asan -R "fuzz-test$|^($sanitized_tests)$"
   check "Format" check_format
 fi
 finish
