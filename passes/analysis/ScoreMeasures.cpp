@@ -236,5 +236,5 @@ void fusebox::measureScores(const ModelFacts &facts, const LayerFacts &layer, La
   else if (hasNorms(facts, layer))
     measureNormed(facts, layer, pairs, measures);
   else // Nothing is known of the scores; Semantics.cpp says why.
-    measures.heads.push_back({.range = std::nan("")});
+    measures.heads.push_back({.range = std::nan(""), .spread = std::nan("")});
 }

@@ -22,14 +22,15 @@ Deviation scoreDeviation(const ModelFacts &facts, const HeadScore &head, Contrac
   return deviation;
 }
 
-/// Each bound for the head where it is largest.
+/// Each bound for the head where it is largest; NaN if one is.
 static Deviation largestDeviation(const ModelFacts &facts, const LayerMeasures &layer, Contract contract) {
   Deviation largest;
+  auto raise = [](double &bound, double by) { bound = by > bound || std::isnan(by) ? by : bound; };
   for (const HeadScore &head : layer.heads) {
     Deviation deviation = scoreDeviation(facts, head, contract);
     largest.counts = deviation.counts;
-    largest.worst = std::max(largest.worst, deviation.worst);
-    largest.expected = std::max(largest.expected, deviation.expected);
+    raise(largest.worst, deviation.worst);
+    raise(largest.expected, deviation.expected);
   }
   return largest;
 }
