@@ -94,6 +94,10 @@ struct ModelFacts {
   std::map<std::string, std::string> discontinuities;
 
   int64_t queriesPerKey() const { return heads / kvHeads; }
+  /// Elements that one norm of q or k is taken over, of so many heads; as many gains it has.
+  int64_t qkNormElements(int64_t ofHeads) const {
+    return qkNorm == QkNorm::AllHeads ? ofHeads * headDim : headDim;
+  }
 };
 
 } // namespace fusebox

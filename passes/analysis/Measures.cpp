@@ -1,6 +1,7 @@
 #include "passes/analysis/Measures.h"
 
 #include "passes/analysis/Activations.h"
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Parallel.h"
 #include "passes/analysis/WeightKernels.h"
 
@@ -15,8 +16,6 @@ namespace {
 /// Rows of the embedding or lm_head that one task takes: enough to hide the task's cost, few enough to share
 /// out.
 constexpr int64_t vocabularyTask = 4096;
-
-double square(double x) { return x * x; }
 
 /// Calls visit(near, row of near, row of matrix) for all rows.
 template <typename Visit> void forEachRow(const MatrixView &matrix, const Visit &visit) {
@@ -85,10 +84,7 @@ void measureAttention(const ModelFacts &facts, const LayerFacts &layer, LayerMea
   }
   projectThrough(layer.o, mixed, measures.o, measures.oMean);
   auto largest = [&](const std::vector<double> &squares, const std::vector<double> &bias) {
-    double result = 0;
-    for (double bound : reachOf(squares, bias, measures.attnRadius, 1).bound)
-      result = bound > result || std::isnan(bound) ? bound : result;
-    return result;
+    return largestOf(reachOf(squares, bias, measures.attnRadius, 1).bound);
   };
   measures.largestProjection = std::max({largest(measures.q, layer.q.bias), largest(measures.k, layer.k.bias),
                                          largest(measures.v, layer.v.bias)});
@@ -132,13 +128,6 @@ void addToResidual(std::vector<double> &bound, double &meanSquare, const std::ve
     gains += post ? square(post->gain[i]) / double(bound.size()) : 0;
   }
   meanSquare += post ? gains : mean(resultMean);
-}
-
-double largestOf(const std::vector<double> &values) {
-  double result = 0;
-  for (double value : values)
-    result = value > result || std::isnan(value) ? value : result;
-  return result;
 }
 
 double length(const std::vector<double> &bound) {
@@ -193,10 +182,8 @@ void measureEmbedding(const MatrixView &near, const ColumnScales &ones, Vocabula
 }
 
 void measureLogits(const MatrixView &near, const ColumnScales &gain, VocabularyPart &part) {
-  for (int64_t row = 0; row < near.rows; ++row) {
-    double value = sumOfSquares(near, row, gain);
-    part.logitRow = value > part.logitRow || std::isnan(value) ? value : part.logitRow;
-  }
+  for (int64_t row = 0; row < near.rows; ++row)
+    raise(part.logitRow, sumOfSquares(near, row, gain));
 }
 
 VocabularyPart measureVocabulary(const ModelFacts &facts, const ColumnScales &ones, const ColumnScales &gain,
@@ -241,8 +228,7 @@ ModelMeasures fusebox::measureWeights(const ModelFacts &facts, unsigned threads)
       for (size_t i = 0; i < embedding.size(); ++i)
         embedding[i] = std::max(embedding[i], scale * double(part.largest[i]));
       squares += part.squares;
-      measures.logitRow =
-          part.logitRow > measures.logitRow || std::isnan(part.logitRow) ? part.logitRow : measures.logitRow;
+      raise(measures.logitRow, part.logitRow);
     }
     measures.largestEmbedding = largestOf(embedding);
     measures.embeddingMean = square(scale) * squares / double(facts.embed.rows * facts.hidden);

@@ -1,4 +1,5 @@
 // Section by section as docs/check.md derives them: what the weights say about one layer's attention scores.
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Measures.h"
 #include "passes/analysis/Spectral.h"
 #include "passes/analysis/WeightKernels.h"
@@ -9,8 +10,6 @@
 using namespace fusebox;
 
 namespace {
-
-double square(double x) { return x * x; }
 
 /// One side (q or k) of one head, pair by pair; elements that RoPE leaves alone are pairs of one.
 struct Side {
@@ -73,11 +72,11 @@ std::vector<Side> normedSides(const ModelFacts &facts, const std::vector<Pair> &
   return sides;
 }
 
-double largestOf(const std::vector<Side> &sides) {
+double largestReach(const std::vector<Side> &sides) {
   double largest = 0;
   for (const Side &side : sides)
     for (double reach : side.reach)
-      largest = reach > largest || std::isnan(reach) ? reach : largest;
+      raise(largest, reach);
   return largest;
 }
 
@@ -86,20 +85,17 @@ void measureNormed(const ModelFacts &facts, const LayerFacts &layer, const std::
   std::vector<Side> q = normedSides(facts, pairs, *layer.qNorm, measures.q, layer.q.bias, facts.heads);
   std::vector<Side> k = normedSides(facts, pairs, *layer.kNorm, measures.k, layer.k.bias, facts.kvHeads);
   // A normed vector is no longer than the root of its number of elements, and RoPE keeps lengths.
-  double d = double(facts.headDim);
-  bool allHeads = facts.qkNorm == QkNorm::AllHeads;
-  double qLength = std::sqrt(allHeads ? d * double(facts.heads) : d);
-  double kLength = std::sqrt(allHeads ? d * double(facts.kvHeads) : d);
+  double qLength = std::sqrt(double(facts.qkNormElements(facts.heads)));
+  double kLength = std::sqrt(double(facts.qkNormElements(facts.kvHeads)));
   double factor = square(facts.ropeFactor);
-  measures.largestQ = facts.ropeFactor * qLength * largestOf(q);
-  measures.largestK = facts.ropeFactor * kLength * largestOf(k);
+  measures.largestQ = facts.ropeFactor * qLength * largestReach(q);
+  measures.largestK = facts.ropeFactor * kLength * largestReach(k);
   for (int64_t h = 0; h < facts.heads; ++h) {
     const Side &a = q[size_t(h)], &b = k[size_t(h / facts.queriesPerKey())];
     HeadScore score;
     double reach = 0;
     for (size_t j = 0; j < pairs.size(); ++j) {
-      double product = a.reach[j] * b.reach[j];
-      reach = product > reach || std::isnan(product) ? product : reach;
+      raise(reach, a.reach[j] * b.reach[j]);
       score.spread += (pairs[j].alone() ? 2 : 1) * a.energy[j] * b.energy[j];
     }
     score.range = factor * facts.scale * qLength * kLength * reach;
@@ -220,9 +216,8 @@ void measurePlain(const ModelFacts &facts, const LayerFacts &layer, const std::v
 
 /// Whether the layer has the norms of q and k, with as many gains as they scale elements.
 bool hasNorms(const ModelFacts &facts, const LayerFacts &layer) {
-  bool allHeads = facts.qkNorm == QkNorm::AllHeads;
   auto fits = [&](const std::optional<NormFacts> &norm, int64_t heads) {
-    return norm && int64_t(norm->gain.size()) == (allHeads ? heads : 1) * facts.headDim;
+    return norm && int64_t(norm->gain.size()) == facts.qkNormElements(heads);
   };
   return fits(layer.qNorm, facts.heads) && fits(layer.kNorm, facts.kvHeads);
 }

@@ -72,13 +72,11 @@ Problem scoresProblem(const ModelFacts &facts, const KernelSemantics &kernels, c
     return facts.placement == NormPlacement::Post ? Problem()
                                                   : normProblem(layer.attnNorm, "attn_norm", facts.hidden);
   }
-  bool allHeads = facts.qkNorm == QkNorm::AllHeads;
-  if (allHeads && !kernels.normOverAllHeads)
+  if (facts.qkNorm == QkNorm::AllHeads && !kernels.normOverAllHeads)
     return "q and k are normed over all heads at once, which no fused kernel does";
-  int64_t d = facts.headDim;
-  if (auto problem = normProblem(layer.qNorm, "q_norm", allHeads ? facts.heads * d : d))
+  if (auto problem = normProblem(layer.qNorm, "q_norm", facts.qkNormElements(facts.heads)))
     return problem;
-  return normProblem(layer.kNorm, "k_norm", allHeads ? facts.kvHeads * d : d);
+  return normProblem(layer.kNorm, "k_norm", facts.qkNormElements(facts.kvHeads));
 }
 
 Problem projectionsProblem(const LayerFacts &layer, const KernelSemantics &kernels) {

@@ -1,4 +1,5 @@
 // Softmax and its product with V, for given scores: a convex combination of values, rounded.
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Metric.h"
 
 #include <algorithm>
@@ -35,8 +36,7 @@ std::vector<Verdict> judgeAttention(const MetricInput &input) {
     double bound = 0, root = 0;
     for (size_t i = 0; i < layer.v.size(); ++i) {
       double b = bias.empty() ? 0 : bias[i], row = std::sqrt(layer.v[i]);
-      double reach = layer.attnRadius * row + std::fabs(b);
-      bound = reach > bound || std::isnan(reach) ? reach : bound;
+      raise(bound, layer.attnRadius * row + std::fabs(b));
       root = std::max(root, std::hypot(layer.attnRms * row, b));
     }
     NodeCase node;

@@ -1,6 +1,7 @@
 // activation(gate) · up, from the normed vector as stored: roundings of both projections, the activation, the
 // product.
 #include "passes/analysis/Activations.h"
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Metric.h"
 
 #include <algorithm>
@@ -9,8 +10,6 @@
 namespace fusebox {
 
 namespace {
-
-double square(double x) { return x * x; }
 
 /// The channel with the largest product.
 struct Channel {
@@ -27,8 +26,7 @@ Channel largestChannel(const LayerFacts &weights, const LayerMeasures &layer) {
     double upBias = weights.up.bias.empty() ? 0 : weights.up.bias[i];
     double gate = layer.mlpRadius * std::sqrt(layer.gate[i]) + std::fabs(gateBias);
     double up = layer.mlpRadius * std::sqrt(layer.up[i]) + std::fabs(upBias);
-    double reach = gate * up;
-    channel.bound = reach > channel.bound || std::isnan(reach) ? reach : channel.bound;
+    raise(channel.bound, gate * up);
     channel.largest = std::max({channel.largest, gate, up});
     double gateRoot = std::hypot(layer.mlpRms * std::sqrt(layer.gate[i]), gateBias);
     double upRoot = std::hypot(layer.mlpRms * std::sqrt(layer.up[i]), upBias);

@@ -1,5 +1,6 @@
 // A norm and the linear layers that read it: gains, the projections' range, and, at the model's end, the
 // logits.
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Metric.h"
 
 #include <algorithm>
@@ -9,16 +10,12 @@ namespace fusebox {
 
 namespace {
 
-double square(double x) { return x * x; }
-
 /// A linear layer's rows, as far as a bound needs them.
 struct Rows {
   double bound = 0;  ///< largest |W x + b|
   double square = 0; ///< largest ‖W[i,:] ∘ gain‖²
   double root = 0;   ///< largest root mean square of W x + b
 };
-
-void raise(double &to, double value) { to = value > to || std::isnan(value) ? value : to; }
 
 void addRows(Rows &rows, const std::vector<double> &squares, const std::vector<double> &bias, double radius) {
   for (size_t i = 0; i < squares.size(); ++i) {

@@ -1,5 +1,6 @@
 // A projection's result added to the residual: rounding of both, and how large the residual can grow. With
 // norms before sub-layers each adds a bounded amount, whatever the residual holds.
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Metric.h"
 
 #include <algorithm>
@@ -36,13 +37,6 @@ Deviation residualDeviation(const ModelFacts &facts, const Sum &sum, Contract co
   deviation.counts = added;
   deviation.counts.add(u);
   return deviation;
-}
-
-double largest(const std::vector<double> &values) {
-  double result = 0;
-  for (double value : values)
-    result = value > result || std::isnan(value) ? value : result;
-  return result;
 }
 
 double largestNormed(const NormFacts &norm, int64_t hidden) {
@@ -82,7 +76,7 @@ std::vector<Verdict> judgeSums(const MetricInput &input, const SumOfLayer &which
   for (size_t l = 0; l < input.facts.layers.size(); ++l) {
     const LayerMeasures &layer = input.measures.layers[l];
     const std::optional<NormFacts> &post = input.facts.layers[l].*which.post;
-    double projected = largest(layer.*which.projection);
+    double projected = largestOf(layer.*which.projection);
     Sum sum;
     sum.added = post ? largestNormed(*post, input.facts.hidden) : projected;
     sum.addedSquare = layer.*which.meanAfter - layer.*which.meanBefore;

@@ -1,12 +1,11 @@
 // Attention scores: how far roundings of q and k (and, in eager code, of the scores themselves) move them.
+#include "passes/analysis/Bounds.h"
 #include "passes/analysis/Metric.h"
 
 #include <algorithm>
 #include <cmath>
 
 namespace fusebox {
-
-static double square(double x) { return x * x; }
 
 Deviation scoreDeviation(const ModelFacts &facts, const HeadScore &head, Contract contract) {
   double u = unitRoundoff(facts.activations);
@@ -25,7 +24,6 @@ Deviation scoreDeviation(const ModelFacts &facts, const HeadScore &head, Contrac
 /// Each bound for the head where it is largest; NaN if one is.
 static Deviation largestDeviation(const ModelFacts &facts, const LayerMeasures &layer, Contract contract) {
   Deviation largest;
-  auto raise = [](double &bound, double by) { bound = by > bound || std::isnan(by) ? by : bound; };
   for (const HeadScore &head : layer.heads) {
     Deviation deviation = scoreDeviation(facts, head, contract);
     largest.counts = deviation.counts;
@@ -43,7 +41,7 @@ std::vector<Verdict> judgeScores(const MetricInput &input) {
     node.layer = int64_t(l);
     node.node = node::scores;
     for (const HeadScore &head : layer.heads)
-      node.range = head.range > node.range || std::isnan(head.range) ? head.range : node.range;
+      raise(node.range, head.range);
     double growth = scoreCounts(input.facts, Contract::Reference).growth;
     // What a type must hold: q, k, and in eager code the products before they are scaled.
     node.largest = growth * std::max(layer.largestQ, layer.largestK);
